@@ -1,0 +1,246 @@
+"""From camera images to depth and labels: opens an engine file and runs it on images of any size.
+
+    engine = open_engine("driving")
+    prediction = engine.predict(images, fx=721.5)
+
+The network itself runs in a `Session` (ONNX Runtime, see onnx_engine.py). What every runtime has in common is here:
+choosing the network size, resizing there and back, and scaling depth by the camera's focal length.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridnet_ros.engine.errors import EngineError
+from hybridnet_ros.engine.manifest import Manifest, load_manifest
+from hybridnet_ros.resources import ResourceError, share_path
+
+RUNTIMES = ("auto", "onnx_cuda", "onnx_cpu")
+
+_NAME_PREFIX = "hybridnet_"
+
+_log = logging.getLogger("hybridnet")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network sees in N images of H x W px; the arrays are the caller's own.
+
+    Attributes:
+        depth: float32 [N, H, W], metres along the optical axis, finite everywhere (see `scene.depth.limit_depth`).
+        labels: uint8 [N, H, W], class ids of the engine's label set.
+        confidence: uint8 [N, H, W], probability of that class, 0 to 255.
+    """
+
+    depth: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+
+class Session(Protocol):
+    """A network loaded into one runtime."""
+
+    runtime: str
+    description: str
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3] at a network size."""
+
+    def close(self) -> None:
+        """Frees what the runtime holds."""
+
+
+class Engine:
+    """A network ready to run; may be used from several threads, and as a context manager that closes it.
+
+    Attributes:
+        manifest: what the network is, its classes among it.
+        runtime: the one of RUNTIMES that runs it.
+        description: network, runtime and why that runtime, in one line.
+    """
+
+    def __init__(self, manifest: Manifest, session: Session) -> None:
+        """An engine from its parts; most callers want `open_engine`."""
+        self.manifest = manifest
+        self.runtime = session.runtime
+        self.description = f"{manifest.network} ({len(manifest.labels)} classes) on {session.description}"
+        self._session: Session | None = session
+
+    def network_size(self, width: int, height: int) -> tuple[int, int]:
+        """The (width, height) in px at which the network sees an image of `width` x `height`."""
+        return _network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
+
+    def predict(self, images: NDArray[np.uint8], fx: float | Sequence[float] | None = None) -> Prediction:
+        """Depth and labels of images, at the images' own size.
+
+        Args:
+            images: uint8 [N, H, W, 3] rgb; need not be contiguous.
+            fx: focal length in px of the images as they are given, one for all or one for each. Without it depth is
+                as at the training focal length: right up to one factor that only the camera knows.
+
+        Raises:
+            EngineError: the images or fx are not as above, the engine is closed, or the runtime failed.
+        """
+        _check_images(images)
+        if self._session is None:
+            raise EngineError("the engine is closed: open it again with open_engine")
+        count, height, width, _ = images.shape
+        network_width, network_height = self.network_size(width, height)
+        scales = self._depth_scales(fx, count, network_width / width)
+
+        depth, labels, confidence = self._session.run(_resize_images(images, network_width, network_height))
+        for network_depth, scale in zip(depth, scales):
+            network_depth *= scale
+        if (network_width, network_height) == (width, height):
+            return Prediction(depth, labels, confidence)
+        return Prediction(
+            _resize_maps(depth, width, height, cv2.INTER_LINEAR),
+            _resize_maps(labels, width, height, cv2.INTER_NEAREST_EXACT),
+            _resize_maps(confidence, width, height, cv2.INTER_NEAREST_EXACT),
+        )
+
+    def close(self) -> None:
+        """Frees the network; closing twice does no harm."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> Engine:
+        """The engine itself, for `with open_engine(...) as engine`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the engine."""
+        self.close()
+
+    def _depth_scales(self, fx: float | Sequence[float] | None, count: int, resize: float) -> list[float]:
+        """For each image, metres per metre of the network, which believes that its image has the training fx."""
+        if fx is None:
+            return [1.0] * count
+        try:
+            each = [float(fx)] * count if np.ndim(fx) == 0 else [float(value) for value in fx]  # type: ignore[arg-type, union-attr]
+        except (TypeError, ValueError):
+            raise EngineError(f"fx must be a number of px, or one for each image; got {fx!r}") from None
+        if len(each) != count:
+            raise EngineError(f"got {len(each)} fx for {count} images: give one, or one for each image")
+        for value in each:
+            if not (math.isfinite(value) and value > 0):
+                raise EngineError(
+                    f"fx must be a positive number of px, got {value}: calibrate the camera, "
+                    "or give no fx to get depth at the training focal length"
+                )
+        return [value * resize / self.manifest.fx for value in each]
+
+
+def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", threads: int | None = None) -> Engine:
+    """Opens an engine.
+
+    Args:
+        name_or_path: name of a shipped engine, or a path to an .onnx file or to its .json manifest.
+        runtime: one of RUNTIMES. "auto" is ONNX Runtime on CUDA where that works, else on the CPU.
+        threads: CPU threads to compute with; all cores this process may use when None.
+
+    Raises:
+        EngineError: there is no such engine or runtime, or the file is damaged; says which and what to do.
+    """
+    if runtime not in RUNTIMES:
+        raise EngineError(f"unknown runtime {runtime!r}: choose one of {', '.join(RUNTIMES)}")
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
+    path = _find_engine(name_or_path)
+    manifest = load_manifest(path.with_suffix(".json"))
+    if manifest.onnx != path.name:
+        path = path.with_name(manifest.onnx)
+    onnx = manifest.read_onnx(path)
+
+    # Here and not at the top, so that messages, scene and training work on machines without ONNX Runtime.
+    from hybridnet_ros.engine.onnx_engine import OnnxSession
+
+    session = OnnxSession(onnx, path, manifest, runtime, threads or len(os.sched_getaffinity(0)))
+    engine = Engine(manifest, session)
+    _log.info("engine %s: %s", path.name, engine.description)
+    return engine
+
+
+def shipped_engines() -> dict[str, Path]:
+    """The engines that came with this package, by name."""
+    try:
+        folder = share_path("engines")
+    except ResourceError:
+        return {}
+    return {path.stem[len(_NAME_PREFIX) :]: path for path in sorted(folder.glob(f"{_NAME_PREFIX}*.onnx"))}
+
+
+def _find_engine(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".onnx", ".json"):
+        return path.with_suffix(".onnx")
+    shipped = shipped_engines()
+    if str(name_or_path) not in shipped:
+        raise EngineError(
+            f"no engine is called {str(name_or_path)!r}: choose one of {', '.join(shipped) or '(none is installed)'}, "
+            "or give the path of an .onnx file"
+        )
+    return shipped[str(name_or_path)]
+
+
+@lru_cache(maxsize=64)
+def _network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[int, int]:
+    """Sides that are multiples of `multiple`, shaped like width x height, with about `pixels` px, never enlarged."""
+    shrink = min(1.0, math.sqrt(pixels / (width * height)))
+
+    def rounded(side: int) -> set[int]:
+        steps = side * shrink / multiple
+        return {max(1, math.floor(steps)) * multiple, max(1, math.ceil(steps)) * multiple}
+
+    def misfit(size: tuple[int, int]) -> float:
+        # A wrong shape counts twice: it gives the network two focal lengths, a wrong area only costs time or detail.
+        stretch_x, stretch_y = (math.log(new / (old * shrink)) for new, old in zip(size, (width, height)))
+        return 2 * abs(stretch_x - stretch_y) + abs(stretch_x + stretch_y)
+
+    return min(itertools.product(rounded(width), rounded(height)), key=misfit)
+
+
+def _check_images(images: NDArray[np.uint8]) -> None:
+    if not isinstance(images, np.ndarray):
+        raise EngineError(f"images must be a NumPy array uint8 [N, H, W, 3], got {type(images).__name__}")
+    shape = list(images.shape)
+    if images.dtype != np.uint8:
+        raise EngineError(f"images must be uint8 [N, H, W, 3], got {images.dtype} {shape}: convert them to 0 to 255")
+    if images.ndim != 4 or shape[3] != 3:
+        raise EngineError(f"images must be [N, H, W, 3] rgb, got {shape}: give one image as image[np.newaxis]")
+    if 0 in shape:
+        raise EngineError(f"images must not be empty, got {shape}: is the camera sending pictures?")
+
+
+def _resize_images(images: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """uint8 [N, H, W, 3] to [N, height, width, 3], contiguous."""
+    if images.shape[1:3] == (height, width):
+        return np.ascontiguousarray(images)
+    resized = np.empty((len(images), height, width, 3), np.uint8)
+    for source, target in zip(images, resized):
+        cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def _resize_maps(maps: NDArray, width: int, height: int, interpolation: int) -> NDArray:
+    """[N, h, w] to [N, height, width] in fresh memory."""
+    resized = np.empty((len(maps), height, width), maps.dtype)
+    for source, target in zip(maps, resized):
+        cv2.resize(source, (width, height), dst=target, interpolation=interpolation)
+    return resized

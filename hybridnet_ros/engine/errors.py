@@ -1,0 +1,11 @@
+"""What goes wrong with engines; a caller that catches EngineError catches all of it."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """An engine cannot be opened, or was given images it cannot take; the message names the thing and the remedy."""
+
+
+class ManifestError(EngineError):
+    """A manifest is missing, not valid, or does not belong to its ONNX file."""

@@ -1,0 +1,1 @@
+"""Datasets: one file a dataset, all giving samples as `sample.py` says."""

@@ -1,0 +1,228 @@
+"""Train a network.
+
+    python -m training.train training/configs/driving.yaml --data DATA --run runs/driving
+    python -m training.train --resume --data DATA --run runs/driving
+
+SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from training.config import ConfigError, OptimiserConfig, RunConfig
+from training.data.mixture import Mixture
+from training.data.road_scenes import RoadScenes
+from training.data.sample import DataError
+from training.data.transforms import TrainingTransform
+from training.evaluate import evaluate, summary, torch_engine
+from training.losses import JointLoss
+from training.networks import HybridNet, build_network
+from training.run_folder import RunFolder
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is NaN or infinite; the message names the images of the batch."""
+
+
+class Trainer:
+    """One run, from its first or any later step to its last."""
+
+    def __init__(self, run: RunFolder, data: Path, device: torch.device) -> None:
+        """Build the network; pretrained weights are read from the data folder."""
+        config = run.config
+        self.run, self.config, self.data, self.device = run, config, data, device
+        torch.manual_seed(config.seed)
+        weights = data / config.network.weights if config.network.weights else None
+        self.network = build_network(config.network, len(run.labels), weights).to(
+            device, memory_format=torch.channels_last
+        )
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema), use_buffers=True
+        )
+        self.optimiser = torch.optim.AdamW(parameter_groups(self.network, config.optimiser))
+        self.loss = JointLoss(config.loss)
+        self.step = 0
+        self.best = -np.inf
+        self.stopping = False
+
+    def resume(self) -> None:
+        """Go back to where the run's last checkpoint was written."""
+        state = self.run.load_state()
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best = state["step"], state["best"]
+
+    def train(self) -> None:
+        """Run to the last step, or until stopped."""
+        config = self.config
+        steps = config.optimiser.steps
+        writer = SummaryWriter(self.run.path / "tensorboard", purge_step=self.step)
+        bar = tqdm(
+            total=steps, initial=self.step, desc=config.engine.name, unit="step", dynamic_ncols=True, mininterval=5
+        )
+        for batch in self.batches():
+            parts = self.train_step(batch)
+            self.step += 1
+            bar.update()
+            if self.step % 20 == 0:
+                values = {name: part.item() for name, part in parts.items()}
+                bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+                for name, value in values.items():
+                    writer.add_scalar(f"loss/{name}", value, self.step)
+            if self.step % config.schedule.validate_every == 0 or self.step == steps:
+                bar.write(f"step {self.step}: {self.validate(writer)}")
+            if self.step % config.schedule.checkpoint == 0 or self.step == steps or self.stopping:
+                self.save()
+            if self.stopping:
+                bar.write(f"stopped after step {self.step}; go on with --resume")
+                break
+        writer.close()
+        bar.close()
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The batches from the present step on."""
+        config = self.config
+        sources = [RoadScenes(self.data / s.path, s.labels, s.depth) for s in config.data.sources]
+        batch, total = config.optimiser.batch, config.optimiser.steps * config.optimiser.batch
+        transform = TrainingTransform(config.data, config.engine)
+        mixture = Mixture(sources, [s.weight for s in config.data.sources], transform, config.seed, total)
+        loader = DataLoader(
+            mixture,
+            batch_size=batch,
+            sampler=range(self.step * batch, total),
+            num_workers=config.data.workers,
+            worker_init_fn=_quiet_worker,
+            pin_memory=self.device.type == "cuda",
+        )
+        return islice(loader, config.optimiser.steps - self.step)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """One step of the optimiser; returns the parts of the loss."""
+        optimiser = self.config.optimiser
+        # Dropout, too, is a function of the step, so that a resumed run repeats it.
+        torch.manual_seed((self.config.seed << 32) + self.step)
+        factor = learning_rate_factor(self.step, optimiser)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        image, labels, depth = (batch[key].to(self.device, non_blocking=True) for key in ("image", "labels", "depth"))
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=optimiser.amp):
+            output = self.network(image)
+        parts = self.loss(output, labels, depth)
+        if not torch.isfinite(parts["total"]):
+            raise NonFiniteLossError(
+                f"the loss is {parts['total'].item()} at step {self.step}, on " + ", ".join(batch["name"])
+            )
+        self.optimiser.zero_grad()
+        parts["total"].backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), optimiser.clip)
+        self.optimiser.step()
+        self.average.update_parameters(self.network)
+        return {name: part.detach() for name, part in parts.items()}
+
+    def validate(self, writer: SummaryWriter) -> str:
+        """Score the averaged weights, keep them if they are the best so far, and say how they did."""
+        network = self.average.module.eval()
+        figures = evaluate(torch_engine(network, self.config), self.data, self.config.validation)
+        mean_iou, abs_rel = figures["camvid"]["mean_iou"], figures["kitti_depth"]["pooled"]["abs_rel"]
+        writer.add_scalar("validation/camvid_mean_iou", mean_iou, self.step)
+        writer.add_scalar("validation/kitti_abs_rel", abs_rel, self.step)
+        self.run.append_metrics({"step": self.step, **figures})
+        if mean_iou - abs_rel > self.best:
+            self.best = mean_iou - abs_rel
+            self.run.save_best(network)
+        return summary(figures)
+
+    def save(self) -> None:
+        """Write the checkpoint that --resume goes on from."""
+        self.run.save_state(
+            {
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "best": float(self.best),
+            }
+        )
+
+
+def parameter_groups(network: HybridNet, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """Pretrained parts learn slower; biases and normalisation do not decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        pretrained = name.startswith(("features.", "global_depth.trunk."))
+        groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "base_lr": config.backbone_lr if pretrained else config.lr,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (pretrained, decays), parameters in groups.items()
+    ]
+
+
+def learning_rate_factor(step: int, config: OptimiserConfig) -> float:
+    """Linear warm-up, then polynomial decay to zero."""
+    return min(1.0, (step + 1) / max(config.warmup, 1)) * (1.0 - step / config.steps) ** config.power
+
+
+def _quiet_worker(worker: int) -> None:
+    # A worker is a process of its own: OpenCV's threads in each would only get in one another's way.
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches the whole process group; the main process ends the run in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "config", type=Path, nargs="?", help="the run's description, e.g. training/configs/driving.yaml"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the data folder")
+    parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
+    )
+    options = parser.parse_args(arguments)
+    if (options.config is None) != options.resume:
+        parser.error("give a config to start a run, or --resume to go on with one")
+    try:
+        run = RunFolder.open(options.run) if options.resume else RunFolder.create(options.run, options.config)
+        trainer = Trainer(run, options.data, torch.device(options.device))
+        if options.resume:
+            trainer.resume()
+
+        def stop(signum: int, frame: object) -> None:
+            trainer.stopping = True
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        trainer.train()
+    except (ConfigError, DataError, NonFiniteLossError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,8 +15,8 @@ class ResourceError(FileNotFoundError):
 def share_path(*parts: str) -> Path:
     """The shipped file or folder `parts`, for instance `share_path("config", "hybridnet.yaml")`.
 
-    Works without ROS: a checkout has the file beside the package, and pip (into the system, a virtual environment, the
-    user's home or a `--target` folder) as well as colcon put it into `share/hybridnet_ros` of a folder above the package.
+    Works without ROS. A checkout has the file beside the package; pip (into the system, a virtual environment, the
+    user's home or a `--target` folder) and colcon put it into `share/hybridnet_ros` of a folder above the package.
 
     Raises:
         ResourceError: names every place that was looked at.

@@ -3,8 +3,8 @@
     python -m training.evaluate driving --data DATA
     python -m training.evaluate runs/driving --data DATA --output figures.json
 
-Labels are scored on CamVid's eleven human classes (the network's nineteen are mapped), depth on KITTI's accumulated LiDAR at the
-network's own metric scale, capped at 80 m, over the image as a whole: no median scaling, no crop.
+Labels are scored on CamVid's eleven human classes (the network's nineteen are mapped), depth on KITTI's accumulated
+LiDAR at the network's own metric scale, capped at 80 m, over the image as a whole: no median scaling, no crop.
 """
 
 import argparse
@@ -105,6 +105,11 @@ def _depth(engine: Engine, samples: Sequence[Sample]) -> dict[str, Any]:
         sample = samples[index]
         metrics.add(engine.predict(sample.image[np.newaxis], sample.fx).depth[0], sample.depth)
     return {"cap_m": DEPTH_CAP, "pooled": metrics.pooled(), "per_image": metrics.per_image()}
+
+
+def score(figures: dict[str, dict[str, Any]]) -> float:
+    """One number to choose weights by: better labels and better depth both raise it."""
+    return figures["camvid"]["mean_iou"] - figures["kitti_depth"]["pooled"]["abs_rel"]
 
 
 def summary(figures: dict[str, dict[str, Any]]) -> str:

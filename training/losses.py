@@ -45,15 +45,15 @@ class JointLoss:
 
 
 def label_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross-entropy over labelled pixels, all classes weighted equally (PAPER: L_S). Zero where none is labelled."""
+    """Softmax cross-entropy, mean over labelled pixels, all classes alike (the paper's L_S); zero where none is."""
     total = functional.cross_entropy(scores, labels.long(), ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
 def silog_loss(prediction: Tensor, truth: Tensor, valid: Tensor, focus: float) -> Tensor:
-    """sqrt(mean d^2 - focus * mean(d)^2), d = difference of log depths, an image at a time (Eigen 2014; root and focus after Lee 2019).
+    """sqrt(mean d^2 - focus * mean(d)^2), d = difference of log depths, an image at a time.
 
-    The mean over the images that have depth; zero where none has.
+    Eigen 2014, with root and focus after Lee 2019. The mean over the images that have depth; zero where none has.
     """
     count = valid.sum(dim=(1, 2))
     difference = torch.where(valid, prediction - truth, torch.zeros_like(prediction))

@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.config import ConfigError, OptimiserConfig, RunConfig
+from training.config import ConfigError, OptimiserConfig
 from training.data.mixture import Mixture
 from training.data.road_scenes import RoadScenes
 from training.data.sample import DataError
 from training.data.transforms import TrainingTransform
-from training.evaluate import evaluate, summary, torch_engine
+from training.evaluate import evaluate, score, summary, torch_engine
 from training.losses import JointLoss
 from training.networks import HybridNet, build_network
 from training.run_folder import RunFolder
@@ -139,12 +139,11 @@ class Trainer:
         """Score the averaged weights, keep them if they are the best so far, and say how they did."""
         network = self.average.module.eval()
         figures = evaluate(torch_engine(network, self.config), self.data, self.config.validation)
-        mean_iou, abs_rel = figures["camvid"]["mean_iou"], figures["kitti_depth"]["pooled"]["abs_rel"]
-        writer.add_scalar("validation/camvid_mean_iou", mean_iou, self.step)
-        writer.add_scalar("validation/kitti_abs_rel", abs_rel, self.step)
+        writer.add_scalar("validation/camvid_mean_iou", figures["camvid"]["mean_iou"], self.step)
+        writer.add_scalar("validation/kitti_abs_rel", figures["kitti_depth"]["pooled"]["abs_rel"], self.step)
         self.run.append_metrics({"step": self.step, **figures})
-        if mean_iou - abs_rel > self.best:
-            self.best = mean_iou - abs_rel
+        if score(figures) > self.best:
+            self.best = score(figures)
             self.run.save_best(network)
         return summary(figures)
 

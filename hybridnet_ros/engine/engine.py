@@ -20,13 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import EngineError
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.resources import ResourceError, share_path
+from hybridnet_ros.scene.resize import resize_depth, resize_images, resize_labels
 
 RUNTIMES = ("auto", "onnx_cuda", "onnx_cpu")
 
@@ -95,21 +95,27 @@ class Engine:
             EngineError: the images or fx are not as above, the engine is closed, or the runtime failed.
         """
         _check_images(images)
-        if self._session is None:
+        session = self._session
+        if session is None:
             raise EngineError("the engine is closed: open it again with open_engine")
         count, height, width, _ = images.shape
         network_width, network_height = self.network_size(width, height)
         scales = self._depth_scales(fx, count, network_width / width)
 
-        depth, labels, confidence = self._session.run(_resize_images(images, network_width, network_height))
-        for network_depth, scale in zip(depth, scales):
-            network_depth *= scale
+        depth, labels, confidence = session.run(resize_images(images, network_width, network_height))
+        for output in (depth, labels, confidence):
+            if output.shape != (count, network_height, network_width):
+                raise EngineError(
+                    f"the network answered {list(output.shape)} to images {[count, network_height, network_width, 3]}: "
+                    "it is no HybridNet engine; export it again with python -m training.export"
+                )
+        depth *= scales[:, np.newaxis, np.newaxis]
         if (network_width, network_height) == (width, height):
             return Prediction(depth, labels, confidence)
         return Prediction(
-            _resize_maps(depth, width, height, cv2.INTER_LINEAR),
-            _resize_maps(labels, width, height, cv2.INTER_NEAREST_EXACT),
-            _resize_maps(confidence, width, height, cv2.INTER_NEAREST_EXACT),
+            resize_depth(depth, width, height),
+            resize_labels(labels, width, height),
+            resize_labels(confidence, width, height),
         )
 
     def close(self) -> None:
@@ -128,23 +134,22 @@ class Engine:
         """Closes the engine."""
         self.close()
 
-    def _depth_scales(self, fx: float | Sequence[float] | None, count: int, resize: float) -> list[float]:
+    def _depth_scales(self, fx: float | Sequence[float] | None, count: int, resize: float) -> NDArray[np.float32]:
         """For each image, metres per metre of the network, which believes that its image has the training fx."""
         if fx is None:
-            return [1.0] * count
+            return np.ones(count, np.float32)
         try:
-            each = [float(fx)] * count if np.ndim(fx) == 0 else [float(value) for value in fx]  # type: ignore[arg-type, union-attr]
+            pixels = np.asarray(fx, np.float64)
         except (TypeError, ValueError):
             raise EngineError(f"fx must be a number of px, or one for each image; got {fx!r}") from None
-        if len(each) != count:
-            raise EngineError(f"got {len(each)} fx for {count} images: give one, or one for each image")
-        for value in each:
-            if not (math.isfinite(value) and value > 0):
-                raise EngineError(
-                    f"fx must be a positive number of px, got {value}: calibrate the camera, "
-                    "or give no fx to get depth at the training focal length"
-                )
-        return [value * resize / self.manifest.fx for value in each]
+        if pixels.shape not in ((), (count,)):
+            raise EngineError(f"fx is {list(pixels.shape)} for {count} images: give one number, or one for each image")
+        if not np.all(np.isfinite(pixels) & (pixels > 0)):
+            raise EngineError(
+                f"fx must be positive and finite, in px; got {fx}: calibrate the camera, "
+                "or leave fx out to get depth at the training focal length"
+            )
+        return np.broadcast_to(pixels * resize / self.manifest.fx, count).astype(np.float32)
 
 
 def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", threads: int | None = None) -> Engine:
@@ -164,14 +169,17 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
     path = _find_engine(name_or_path)
     manifest = load_manifest(path.with_suffix(".json"))
-    if manifest.onnx != path.name:
+    if path.suffix == ".json":
         path = path.with_name(manifest.onnx)
     onnx = manifest.read_onnx(path)
 
-    # Here and not at the top, so that messages, scene and training work on machines without ONNX Runtime.
-    from hybridnet_ros.engine.onnx_engine import OnnxSession
-
-    session = OnnxSession(onnx, path, manifest, runtime, threads or len(os.sched_getaffinity(0)))
+    try:  # here and not at the top, so that all but opening an engine works on machines without ONNX Runtime
+        from hybridnet_ros.engine.onnx_engine import OnnxSession
+    except ImportError as error:
+        raise EngineError(
+            f"ONNX Runtime cannot be imported ({error}): install it with pip install onnxruntime"
+        ) from error
+    session = OnnxSession(onnx, path, runtime, threads or len(os.sched_getaffinity(0)))
     engine = Engine(manifest, session)
     _log.info("engine %s: %s", path.name, engine.description)
     return engine
@@ -187,9 +195,15 @@ def shipped_engines() -> dict[str, Path]:
 
 
 def _find_engine(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
+    """The .onnx file or manifest that is meant."""
+    path = Path(name_or_path).expanduser()
     if path.suffix in (".onnx", ".json"):
-        return path.with_suffix(".onnx")
+        if not path.is_file():
+            raise EngineError(
+                f"there is no engine {path}: give the path of an .onnx file or the name of a shipped engine "
+                f"({', '.join(shipped_engines()) or 'none is installed'})"
+            )
+        return path
     shipped = shipped_engines()
     if str(name_or_path) not in shipped:
         raise EngineError(
@@ -210,7 +224,7 @@ def _network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[
 
     def misfit(size: tuple[int, int]) -> float:
         # A wrong shape counts twice: it gives the network two focal lengths, a wrong area only costs time or detail.
-        stretch_x, stretch_y = (math.log(new / (old * shrink)) for new, old in zip(size, (width, height)))
+        stretch_x, stretch_y = math.log(size[0] / (width * shrink)), math.log(size[1] / (height * shrink))
         return 2 * abs(stretch_x - stretch_y) + abs(stretch_x + stretch_y)
 
     return min(itertools.product(rounded(width), rounded(height)), key=misfit)
@@ -226,21 +240,3 @@ def _check_images(images: NDArray[np.uint8]) -> None:
         raise EngineError(f"images must be [N, H, W, 3] rgb, got {shape}: give one image as image[np.newaxis]")
     if 0 in shape:
         raise EngineError(f"images must not be empty, got {shape}: is the camera sending pictures?")
-
-
-def _resize_images(images: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """uint8 [N, H, W, 3] to [N, height, width, 3], contiguous."""
-    if images.shape[1:3] == (height, width):
-        return np.ascontiguousarray(images)
-    resized = np.empty((len(images), height, width, 3), np.uint8)
-    for source, target in zip(images, resized):
-        cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-    return resized
-
-
-def _resize_maps(maps: NDArray, width: int, height: int, interpolation: int) -> NDArray:
-    """[N, h, w] to [N, height, width] in fresh memory."""
-    resized = np.empty((len(maps), height, width), maps.dtype)
-    for source, target in zip(maps, resized):
-        cv2.resize(source, (width, height), dst=target, interpolation=interpolation)
-    return resized

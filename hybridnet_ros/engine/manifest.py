@@ -189,7 +189,7 @@ class Manifest:
         if hashlib.sha256(onnx).hexdigest() != self.onnx_sha256:
             raise ManifestError(
                 f"the file {path} does not match its manifest (its SHA-256 differs): it was changed, cut short, or "
-                "belongs to another export; export both with python -m training.export or restore both with git checkout"
+                "is of another export; export both with python -m training.export or restore both with git checkout"
             )
         return onnx
 
@@ -202,18 +202,25 @@ def load_manifest(path: str | Path) -> Manifest:
     """
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ManifestError(
             f"cannot read the manifest {path}: {error.strerror}; "
             "an engine is an .onnx file with its .json beside it, both written by python -m training.export"
         ) from None
     except ValueError as error:
-        raise ManifestError(f"the manifest {path} is not JSON: {error}; write it with python -m training.export") from None
+        raise ManifestError(
+            f"the manifest {path} is not JSON: {error}; write it with python -m training.export"
+        ) from None
     try:
         return Manifest.from_dict(data)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity, which Python reads and writes, and JSON does not know."""
+    raise ValueError(f"{name} is no JSON number")
 
 
 @lru_cache(maxsize=1)
@@ -238,7 +245,9 @@ def _problems(data: Any) -> list[str]:
     for place, number in (("fx", data["fx"]), ("depth_range[1]", farthest)):
         if not math.isfinite(number):
             problems.append(f"{place}: {number} is not finite")
-    problems += [f"beyond: no class is named {name!r}" for name in data["beyond"] if name not in data["labels"]["names"]]
+    problems += [
+        f"beyond: no class is named {name!r}" for name in data["beyond"] if name not in data["labels"]["names"]
+    ]
     if set(data["parity"]["measured"]) != set(data["parity"]["tolerances"]):
         problems.append("parity: measured and tolerances need the same keys")
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,70 +10,59 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import EngineError
-from hybridnet_ros.engine.manifest import Manifest
 
-_OUTPUTS = ("depth", "labels", "confidence")
-# Name, type and number of axes of everything that goes in and comes out.
-_INPUT_CONTRACT = {"image": ("tensor(uint8)", 4)}
-_OUTPUT_CONTRACT = {"depth": ("tensor(float)", 3), "labels": ("tensor(uint8)", 3), "confidence": ("tensor(uint8)", 3)}
+# An input or output: type and axes, where a number is a fixed size and a name one that is left open.
+_Argument = tuple[str, Sequence[str | int | None]]
 
-_LOG_NOTHING = 4  # only what is fatal: everything else arrives as an exception, and is told in our words
+_INPUTS: dict[str, _Argument] = {"image": ("tensor(uint8)", ("N", "H", "W", 3))}
+_OUTPUTS: dict[str, _Argument] = {
+    "depth": ("tensor(float)", ("N", "H", "W")),
+    "labels": ("tensor(uint8)", ("N", "H", "W")),
+    "confidence": ("tensor(uint8)", ("N", "H", "W")),
+}
+_LOG_NOTHING = 4  # all but what is fatal: errors arrive as exceptions, and the user gets them in our words
 
 
 class OnnxSession:
-    """A network in ONNX Runtime.
+    """A network in ONNX Runtime; may be run from several threads.
 
     Attributes:
         runtime: "onnx_cuda" or "onnx_cpu".
         description: where it runs and why, for people.
     """
 
-    def __init__(self, onnx: bytes, path: Path, manifest: Manifest, runtime: str, threads: int) -> None:
-        """Loads the contents `onnx` of the file `path` and checks them against the contract of an engine.
+    def __init__(self, onnx: bytes, path: Path, runtime: str, threads: int) -> None:
+        """Loads the contents `onnx` of the file `path` and checks its inputs and outputs.
 
         Args:
-            onnx: the file's contents, already verified against the manifest.
+            onnx: the file's contents, verified against its manifest.
             path: where they came from, for messages.
-            manifest: the engine's manifest.
             runtime: "auto", "onnx_cuda" or "onnx_cpu".
             threads: CPU threads.
 
         Raises:
             EngineError: the file is no ONNX network, has other inputs or outputs, or `runtime` does not work here.
         """
-        offered = "CUDAExecutionProvider" in ort.get_available_providers()
-        cpu = f"ONNX Runtime {ort.__version__}, CPU, {threads} thread{'s' if threads > 1 else ''}"
-        if runtime == "onnx_cpu":
-            self._session = _load(onnx, path, threads, cuda=False)
-            self.runtime, self.description = "onnx_cpu", f"{cpu} (as asked)"
-        elif not offered:
-            if runtime == "onnx_cuda":
-                raise EngineError(
-                    "this ONNX Runtime has no CUDA: install onnxruntime-gpu in place of onnxruntime, "
-                    "or choose the runtime onnx_cpu or auto"
-                )
-            self._session = _load(onnx, path, threads, cuda=False)
-            self.runtime, self.description = "onnx_cpu", f"{cpu} (this ONNX Runtime has no CUDA)"
+        on_cuda, reason = (None, "as asked") if runtime == "onnx_cpu" else _cuda_session(onnx, threads)
+        if runtime == "onnx_cuda" and on_cuda is None:
+            raise EngineError(
+                f"runtime onnx_cuda: {reason}. Install onnxruntime-gpu in place of onnxruntime with the CUDA and cuDNN "
+                "it asks for, check the GPU with nvidia-smi, or choose the runtime onnx_cpu or auto"
+            )
+        if on_cuda is not None:
+            self.runtime, where = "onnx_cuda", "CUDA"
         else:
-            self._session = _load(onnx, path, threads, cuda=True)
-            # ONNX Runtime does not raise when CUDA fails to start: it quietly goes on without it.
-            if "CUDAExecutionProvider" in self._session.get_providers():
-                self.runtime = "onnx_cuda"
-                self.description = f"ONNX Runtime {ort.__version__}, CUDA"
-            elif runtime == "onnx_cuda":
-                raise EngineError(
-                    "CUDA did not start in ONNX Runtime: check the GPU with nvidia-smi, and that the CUDA and cuDNN "
-                    f"versions are those ONNX Runtime {ort.__version__} was built for, or choose the runtime onnx_cpu"
-                )
-            else:
-                self.runtime, self.description = "onnx_cpu", f"{cpu} (CUDA did not start)"
-        _check_contract(self._session, path, manifest)
+            self.runtime, where = "onnx_cpu", f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+        self.description = f"ONNX Runtime {ort.__version__}, {where} ({reason})"
+        self._session = on_cuda or _cpu_session(onnx, path, threads)
+        _check(path, "inputs", self._session.get_inputs(), _INPUTS)
+        _check(path, "outputs", self._session.get_outputs(), _OUTPUTS)
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Depth, labels and confidence [N, H, W] of uint8 images [N, H, W, 3] whose sides the network takes."""
+        """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3]."""
         try:
-            depth, labels, confidence = self._session.run(_OUTPUTS, {"image": images})
-        except Exception as error:  # ONNX Runtime's exceptions have no common base class of their own
+            depth, labels, confidence = self._session.run(list(_OUTPUTS), {"image": images})
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
             raise EngineError(f"ONNX Runtime failed on images {list(images.shape)}: {_first_line(error)}") from error
         return depth, labels, confidence
 
@@ -81,41 +71,66 @@ class OnnxSession:
         del self._session
 
 
-def _load(onnx: bytes, path: Path, threads: int, cuda: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_NOTHING
-    # While a frame is computed the threads spin between operators, which is faster than waking them each time; when the
-    # frame is done they sleep at once, because the same cores also carry the camera driver and DDS.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    providers = ["CUDAExecutionProvider"] * cuda + ["CPUExecutionProvider"]
+def _cuda_session(onnx: bytes, threads: int) -> tuple[ort.InferenceSession | None, str]:
+    """A session on CUDA and why; or none, and why not."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return None, "this ONNX Runtime has no CUDA"
     try:
-        return ort.InferenceSession(onnx, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's exceptions have no common base class of their own
+        session = _session(onnx, threads, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        return None, f"CUDA did not start: {_first_line(error)}"
+    # Where a library is missing ONNX Runtime raises nothing: it prints what is missing and goes on without CUDA.
+    if "CUDAExecutionProvider" not in session.get_providers():
+        return None, "CUDA did not start, ONNX Runtime printed why"
+    return session, "CUDA works"
+
+
+def _cpu_session(onnx: bytes, path: Path, threads: int) -> ort.InferenceSession:
+    try:
+        return _session(onnx, threads, ["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
         raise EngineError(
             f"ONNX Runtime cannot load {path}: {_first_line(error)}; "
             "export it again with python -m training.export or restore it with git checkout"
         ) from error
 
 
-def _check_contract(session: ort.InferenceSession, path: Path, manifest: Manifest) -> None:
-    """Refuses a network with other inputs or outputs than every engine has."""
-    for what, contract, arguments in (
-        ("input", _INPUT_CONTRACT, session.get_inputs()),
-        ("output", _OUTPUT_CONTRACT, session.get_outputs()),
+def _session(onnx: bytes, threads: int, providers: list[str]) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_NOTHING
+    options.intra_op_num_threads = threads
+    # While a frame is computed the threads spin between operators, which is faster than waking them each time. When it
+    # is done they stop: by default they would spin on between frames, which at 10 Hz doubles the CPU time of the node,
+    # on cores that carry the camera driver and DDS as well.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return ort.InferenceSession(onnx, options, providers=providers)
+
+
+def _check(path: Path, what: str, found: list[ort.NodeArg], expected: dict[str, _Argument]) -> None:
+    """Refuses a network whose inputs or outputs are not those of every engine."""
+    arguments = {argument.name: (argument.type, argument.shape) for argument in found}
+    if arguments.keys() != expected.keys() or not all(
+        arguments[name][0] == kind and _fits(arguments[name][1], axes) for name, (kind, axes) in expected.items()
     ):
-        found = {argument.name: (argument.type, len(argument.shape)) for argument in arguments}
-        if found != contract:
-            raise EngineError(
-                f"{path} is no HybridNet engine: its {what}s are {_listed(found)}, expected {_listed(contract)}; "
-                "export it with python -m training.export"
-            )
+        raise EngineError(
+            f"{path} is no HybridNet engine: its {what} are {_listed(arguments)}; expected {_listed(expected)}; "
+            "export it with python -m training.export"
+        )
 
 
-def _listed(arguments: dict[str, tuple[str, int]]) -> str:
-    return ", ".join(f"{name} {kind} with {axes} axes" for name, (kind, axes) in arguments.items()) or "none"
+def _fits(shape: Sequence[str | int | None], axes: Sequence[str | int | None]) -> bool:
+    return len(shape) == len(axes) and all(
+        size == axis if isinstance(axis, int) else not isinstance(size, int)
+        for size, axis in zip(shape, axes, strict=True)
+    )
+
+
+def _listed(arguments: dict[str, _Argument]) -> str:
+    return ", ".join(
+        f"{name} {kind.replace('tensor', '').strip('()')} [{', '.join(str(size) for size in shape)}]"
+        for name, (kind, shape) in arguments.items()
+    )
 
 
 def _first_line(error: Exception) -> str:

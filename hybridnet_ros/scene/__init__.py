@@ -1,1 +1,1 @@
-"""What a camera sees, in NumPy: label sets, camera models, depth, metrics and colours. Knows nothing of networks or ROS."""
+"""What a camera sees, with NumPy and OpenCV only: label sets, camera models, depth, metrics and colours."""

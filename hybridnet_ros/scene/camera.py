@@ -39,8 +39,8 @@ class CameraModel:
         for name, focal_length in (("fx", self.fx), ("fy", self.fy)):
             if not (math.isfinite(focal_length) and focal_length > 0):
                 raise CameraError(
-                    f"the camera is not calibrated: {name} is {focal_length}. Calibrate it (camera_calibration) and have "
-                    "its driver publish the result as camera_info"
+                    f"the camera is not calibrated: {name} is {focal_length}. Calibrate it (camera_calibration) and "
+                    "have its driver publish the result as camera_info"
                 )
         if not (math.isfinite(self.cx) and math.isfinite(self.cy)):
             raise CameraError(f"principal point ({self.cx}, {self.cy}) is not finite: calibrate the camera")

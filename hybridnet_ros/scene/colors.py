@@ -36,8 +36,7 @@ def colorize_depth(depth: NDArray[np.float32], minimum: float = 1.0, maximum: fl
 
 def overlay(rgb: NDArray[np.uint8], color: NDArray[np.uint8], alpha: float = 0.5) -> NDArray[np.uint8]:
     """`color` laid over `rgb`, both uint8 [H, W, 3]; `alpha` 0 shows only `rgb`, 1 only `color`."""
-    blended: NDArray[np.uint8] = cv2.addWeighted(rgb, 1 - alpha, color, alpha, 0)
-    return blended
+    return np.asarray(cv2.addWeighted(rgb, 1 - alpha, color, alpha, 0), np.uint8)
 
 
 @lru_cache(maxsize=1)
@@ -52,5 +51,4 @@ def _depth_palette() -> NDArray[np.uint8]:
 
 def _look_up(codes: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # A look-up table of three channels: several times faster than palette[codes].
-    colors: NDArray[np.uint8] = cv2.LUT(cv2.cvtColor(codes, cv2.COLOR_GRAY2RGB), palette[np.newaxis])
-    return colors
+    return np.asarray(cv2.LUT(cv2.cvtColor(codes, cv2.COLOR_GRAY2RGB), palette[np.newaxis]), np.uint8)

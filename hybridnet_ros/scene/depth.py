@@ -33,7 +33,7 @@ def limit_depth(
 
 
 def depth_to_millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Metres to the millimetres of a 16UC1 depth image; 0, invalid, where it is not finite, negative or over 65.535 m."""
+    """Metres to uint16 millimetres (16UC1); 0, which means invalid, where not finite, negative or over 65.535 m."""
     millimetres = np.rint(depth * np.float32(1000))
     valid = (millimetres >= 0) & (millimetres <= np.iinfo(np.uint16).max)
     return np.where(valid, millimetres, np.float32(0)).astype(np.uint16)

@@ -17,9 +17,9 @@ class SegmentationMetrics:
     """Segmentation measured from one confusion matrix n_ij over all images (row i: truth, column j: prediction).
 
     Pixels whose truth is `ignore` do not count. A prediction that is no class on a pixel that has one is an error: it
-    counts as missed for its true class and as a false alarm for none, as in cityscapesScripts. The scores agree with that
-    evaluator to the last digit, but for a class that is nowhere in the truth and predicted somewhere: there it says 0 and
-    we say nan, so that the mean is over the classes the data set has.
+    counts as missed for its true class and as a false alarm for none, as in cityscapesScripts. The scores agree with
+    that evaluator to the last digit, with one exception: the IoU of a class that is predicted somewhere and is nowhere
+    in the truth is 0 there and nan here, so that the mean is over the classes the data set has.
 
     Attributes:
         confusion: int64 [classes, classes + 1]; the last column counts predictions that are no class.
@@ -84,8 +84,8 @@ class SegmentationMetrics:
             "global_accuracy": _or_none(self.global_accuracy),
             "class_accuracy": _or_none(self.class_accuracy),
             "mean_iou": _or_none(self.mean_iou),
-            "accuracy": {name: _or_none(value) for name, value in zip(names, self.class_accuracies)},
-            "iou": {name: _or_none(value) for name, value in zip(names, self.class_iou)},
+            "accuracy": {name: _or_none(value) for name, value in zip(names, self.class_accuracies, strict=True)},
+            "iou": {name: _or_none(value) for name, value in zip(names, self.class_iou, strict=True)},
             "pixels": int(self.confusion.sum()),
         }
 
@@ -179,7 +179,7 @@ class DepthMetrics:
     @classmethod
     def _figures(cls, sums: NDArray[np.float64], pixels: int) -> dict[str, float]:
         means = sums / pixels if pixels else np.full(len(cls._SUMS), np.nan)
-        mean = dict(zip(cls._SUMS, means.tolist()))
+        mean = dict(zip(cls._SUMS, means.tolist(), strict=True))
         si_var = mean["log_square"] - mean["log"] ** 2
         si_var = si_var if math.isnan(si_var) else max(0.0, si_var)  # rounding can make it a little less than nothing
         return {

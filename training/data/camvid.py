@@ -1,4 +1,4 @@
-"""CamVid as the SegNet tutorial gives it: 480x360, eleven classes labelled by people. For validation on its own classes."""
+"""CamVid as the SegNet tutorial gives it, 480x360, eleven classes labelled by people; validation on its own classes."""
 
 from pathlib import Path
 

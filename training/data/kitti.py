@@ -1,4 +1,4 @@
-"""KITTI images with measured depth: `image/*.jpg` and `depth*/*.png`, uint16, metres = value / 256, 0 = no measurement."""
+"""KITTI images with measured depth: `image/*.jpg`, `depth*/*.png` uint16, metres = value / 256, 0 = not measured."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Joint training's stream of samples: sources mixed by weight, each draw a function of the seed and its number alone."""
+"""Joint training's stream of samples: sources mixed by weight, each draw a function of seed and number alone."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from training.data.transforms import TrainingTransform
 
 
 class Mixture(Dataset):
-    """Draw `i` is the same whoever asks for it and whenever, so a resumed run sees the very samples it would have seen."""
+    """Draw `i` is the same whoever asks and whenever, so a resumed run sees the samples it would have seen."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Mixture(Dataset):
         seed: int,
         draws: int,
     ) -> None:
-        """`sources[k]` is drawn from with probability weights[k] / sum(weights); `draws` is the length of the stream."""
+        """`sources[k]` is drawn with probability weights[k] / sum(weights); `draws` is the stream's length."""
         self.sources = sources
         self.probabilities = np.asarray(weights, float) / np.sum(weights)
         self.transform = transform

@@ -1,8 +1,8 @@
-"""Road scenes with a teacher's labels and depth: `image/*.jpg`, and beside them, where known, `label19_pseudo/*.png` and
-`depth_pseudo/*.png`.
+"""Road scenes with a teacher's labels and depth.
 
-Labels are Cityscapes training ids, 255 where the teacher was not sure. Depth codes c give 100 ** (c / 255) metres, 0 unknown, at
-half the image's size, for a camera with the focal length 0.5809 * image width (KITTI's).
+`image/*.jpg`, and beside them, where known, `label19_pseudo/*.png` and `depth_pseudo/*.png`. Labels are Cityscapes
+training ids, 255 where the teacher was not sure. Depth codes c give 100 ** (c / 255) metres, 0 unknown, at half the
+image's size, for a camera with the focal length 0.5809 * image width (KITTI's).
 """
 
 from pathlib import Path

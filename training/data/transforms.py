@@ -1,8 +1,9 @@
 """Augmentation that keeps metric depth true.
 
-The network works at one canonical focal length. An image resized by s has a focal length s times as long, in which things look s
-times nearer: true depth Z becomes the canonical depth Z * fx_canonical / (s * fx). So a resized or cropped scene keeps its metres once
-depth is scaled back by the camera's own focal length, and scale augmentation teaches exactly that.
+The network works at one canonical focal length. An image resized by s has a focal length s times as long, in which
+things look s times nearer: true depth Z becomes the canonical depth Z * fx_canonical / (s * fx). So a resized or
+cropped scene keeps its metres once depth is scaled back by the camera's own focal length: scale augmentation teaches
+that.
 """
 
 import math
@@ -27,7 +28,12 @@ class TrainingTransform:
     engine: EngineConfig
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, NDArray]:
-        """-> image uint8 [h, w, 3], labels uint8 [h/2, w/2] (255 = ignore), depth float32 [h/2, w/2] canonical metres (NaN = unknown)."""
+        """Draw one variation of a sample.
+
+        Returns:
+            image uint8 [h, w, 3]; labels uint8 [h/2, w/2], 255 = ignore; depth float32 [h/2, w/2], canonical metres,
+            NaN = unknown.
+        """
         height, width = sample.image.shape[:2]
         smallest, largest = self.data.scale
         scale = math.sqrt(self.engine.pixels / (height * width)) * math.exp(

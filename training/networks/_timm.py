@@ -1,7 +1,8 @@
 """timm, imported so that a torchvision built for another PyTorch cannot break it.
 
-timm imports torchvision, whose import registers kernels for operators that its own compiled library declares. Where that library
-does not load (a torchvision for another build of PyTorch), declaring the two operators' schemas is enough: nothing here calls them.
+timm imports torchvision, whose import registers kernels for operators that its own compiled library declares. Where
+that library does not load (a torchvision for another build of PyTorch), declaring the two operators' schemas is enough:
+nothing here calls them.
 """
 
 import torch

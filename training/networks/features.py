@@ -60,8 +60,8 @@ class StaticSameConv(nn.Module):
     """TensorFlow's SAME convolution for inputs that its stride divides.
 
     timm computes the padding from the size at run time, which an exported graph would carry along as a dozen shape
-    operators per convolution. Network sides are multiples of 32, so the padding is a constant: (k - s) in total, the odd pixel
-    on the right and at the bottom.
+    operators per convolution. Network sides are multiples of 32, so the padding is a constant: k - s in total, the
+    odd pixel on the right and at the bottom.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -1,4 +1,4 @@
-"""`global_depth`: the coarse depth of the whole scene, the layout that only depth needs (PAPER: its own network)."""
+"""`global_depth`: the coarse depth of the whole scene, the layout that only depth needs, from a network of its own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from training.networks.layers import GlobalContext, conv_bn, separable_conv, ups
 class ConvolutionalGlobalDepth(nn.Module):
     """A fully convolutional global branch: any input size, no fully connected layer.
 
-    It looks at the image at half its size, through the early stages of a backbone of its own (the published network starts
-    its branch from AlexNet's ImageNet weights), widens its view by dilated convolutions and the mean of the whole
-    map, and predicts log depth.
+    It looks at the image at half its size, through the early stages of a backbone of its own (the published network
+    starts its branch from AlexNet's ImageNet weights), widens its view by dilated convolutions and the mean of the
+    whole map, and predicts log depth.
 
     Attributes:
         stride: image pixels per pixel of the predicted map.

@@ -10,7 +10,7 @@ from training.networks.layers import GlobalContext, conv_bn, separable_conv, ups
 class LightAspp(nn.Module):
     """DeepLab's atrous spatial pyramid with summed branches, made light, and a decoder up to stride 4.
 
-    The branches are depthwise separable and run at stride 16; a branch of the map's mean stands for the largest dilation.
+    The branches are depthwise separable and run at stride 16; the map's mean stands for the largest dilation.
     """
 
     def __init__(

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from training.config import NetworkConfig
+from training.networks import EngineGraph, _timm, build_network
+from training.networks.features import TimmFeatures, make_padding_static, normalise
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_network(NetworkConfig(), classes=19).eval()
+
+
+@torch.no_grad()
+def test_maps_are_a_quarter_of_the_image(network: torch.nn.Module) -> None:
+    output = network(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8))
+    assert output.log_depth.shape == (2, 1, 16, 24)
+    assert output.scores.shape == (2, 19, 16, 24)
+    assert output.global_log_depth.shape == (2, 1, 4, 6)
+
+
+@torch.no_grad()
+def test_refinement_starts_as_the_global_depth(network: torch.nn.Module) -> None:
+    output = network(torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8))
+    coarse = torch.nn.functional.interpolate(output.global_log_depth, scale_factor=4.0, mode="bilinear")
+    torch.testing.assert_close(output.log_depth, coarse)
+
+
+@torch.no_grad()
+def test_engine_graph_keeps_the_contract(network: torch.nn.Module) -> None:
+    image = torch.randint(0, 256, (3, 64, 96, 3), dtype=torch.uint8)
+    depth, labels, confidence = EngineGraph(network, (0.5, 200.0))(image)
+    assert [x.shape for x in (depth, labels, confidence)] == [(3, 64, 96)] * 3
+    assert [x.dtype for x in (depth, labels, confidence)] == [torch.float32, torch.uint8, torch.uint8]
+    assert depth.min() >= 0.5 - 1e-4 and depth.max() <= 200.0 + 1e-2
+    # Labels and confidence are those of the softmax over the scores at half the image's size.
+    scores = torch.nn.functional.interpolate(network(image).scores, scale_factor=2.0, mode="bilinear")
+    probability, best = scores.softmax(dim=1).max(dim=1)
+    assert torch.equal(labels[:, ::2, ::2], best.byte())
+    assert torch.equal(labels[:, 1::2, 1::2], best.byte())
+    assert (confidence[:, ::2, ::2].int() - (255 * probability).round().int()).abs().max() <= 1
+
+
+@torch.no_grad()
+def test_constant_padding_equals_timms_run_time_padding() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 64, 96)
+    original = _timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    expected = original.forward_features(image)
+    make_padding_static(original)
+    assert not any(isinstance(module, _timm.Conv2dSame) for module in original.modules())
+    torch.testing.assert_close(original.forward_features(image), expected)
+
+
+def test_pretrained_weights_are_copied(tmp_path: object) -> None:
+    torch.manual_seed(1)
+    classifier = _timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    path = tmp_path / "weights.safetensors"
+    save_file(
+        {name: value.half() if value.is_floating_point() else value for name, value in classifier.state_dict().items()},
+        path,
+    )
+    network = build_network(NetworkConfig(), classes=19, weights=path)
+    expected = classifier.conv_stem.weight.half().float()
+    for block in (network.features, network.global_depth.trunk):
+        torch.testing.assert_close(block.backbone.conv_stem.conv.weight, expected)
+    save_file({"conv_stem.weight": classifier.conv_stem.weight}, path)
+    with pytest.raises(ValueError, match="lacks 'bn1"):
+        build_network(NetworkConfig(), classes=19, weights=path)
+
+
+def test_stages_behind_the_last_map_are_left_out() -> None:
+    full, early = TimmFeatures("tf_efficientnet_lite0"), TimmFeatures("tf_efficientnet_lite0", strides=(8, 16))
+    assert full.channels == (24, 40, 112, 320) and early.channels == (40, 112)
+    assert sum(p.numel() for p in early.parameters()) < 0.3 * sum(p.numel() for p in full.parameters())
+    with pytest.raises(ValueError, match="none at"):
+        TimmFeatures("tf_efficientnet_lite0", strides=(64,))
+
+
+def test_normalise_maps_bytes_to_plus_minus_one() -> None:
+    image = torch.tensor([0, 255, 127], dtype=torch.uint8).expand(1, 1, 1, 3)
+    assert normalise(image).flatten().tolist() == pytest.approx([-1.0, 1.0, 127 / 127.5 - 1], abs=1e-6)
+
+
+def test_the_global_branch_starts_at_the_configured_depth() -> None:
+    network = build_network(NetworkConfig(initial_depth=7.0), classes=19)
+    assert network.global_depth.predict.bias.item() == pytest.approx(math.log(7.0))

@@ -1,0 +1,195 @@
+"""A run from the first step to an engine that the run-time package opens, on drawn scenes, in real processes."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from hybridnet_ros.engine import open_engine
+from training import evaluate, export, train
+from training.config import ConfigError
+from training.run_folder import RunFolder
+
+from .conftest import draw_scene, small_config
+
+# Every operator that the shipped graph may use; all are in the ONNX parser of TensorRT 8.6 and later.
+TENSORRT_OPERATORS = {
+    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "Conv", "Div", "Exp", "Gather",
+    "GlobalAveragePool", "Identity", "Mul", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Resize", "Round",
+    "Squeeze", "Sub",
+    "Transpose", "Unsqueeze",
+}  # fmt: skip
+
+
+def run_training(arguments: list[object]) -> None:
+    assert train.main([str(argument) for argument in arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps."""
+    folder = tmp_path_factory.mktemp("run")
+    run_training([small_config(folder / "small.yaml"), "--data", data, "--run", folder / "run", "--device", "cpu"])
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def engines(finished: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's engine."""
+    output = tmp_path_factory.mktemp("engines")
+    assert export.main([str(finished), "--data", str(data), "--output", str(output)]) == 0
+    return output
+
+
+def test_the_run_folder_says_everything(finished: Path) -> None:
+    metrics = RunFolder.open(finished).metrics()
+    assert [record["step"] for record in metrics] == [4]
+    assert set(metrics[0]) == {"step", "camvid", "kitti_depth"}
+    assert {"commit", "torch", "python"} <= set(json.loads((finished / "environment.json").read_text()))
+    assert (finished / "config.yaml").is_file() and any((finished / "tensorboard").iterdir())
+
+
+def test_a_run_is_not_overwritten(finished: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [finished / "config.yaml", "--data", data, "--run", finished]
+    assert train.main([str(argument) for argument in arguments]) == 1
+    assert "already holds a run: continue it with --resume" in capsys.readouterr().err
+
+
+def test_wrong_data_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small_config(tmp_path / "small.yaml")
+    assert train.main([str(config), "--data", str(tmp_path), "--run", str(tmp_path / "run")]) == 1
+    assert "is the data folder given with --data the right one?" in capsys.readouterr().err
+
+
+def test_stopping_by_signal_and_resuming_gives_the_same_weights(finished: Path, data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path / "small.yaml")
+    command = [sys.executable, "-m", "training.train", "--data", data, "--run", tmp_path / "run", "--device", "cpu"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([*command, config], cwd=root, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    # The bar is drawn once everything is set up; the first steps follow.
+    while "0/4" not in process.stderr.read(1) + process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    stopped_at = RunFolder.open(tmp_path / "run").load_state()["step"]
+    assert 1 <= stopped_at <= 4
+    if stopped_at < 4:
+        assert subprocess.run([*command, "--resume"], cwd=root, capture_output=True).returncode == 0
+    resumed = RunFolder.open(tmp_path / "run").load_state()
+    whole = RunFolder.open(finished).load_state()
+    assert resumed["step"] == whole["step"] == 4
+    for part in ("network", "average"):
+        for name, value in whole[part].items():
+            assert torch.equal(resumed[part][name], value), name
+
+
+def test_a_loss_that_is_not_finite_names_the_images(data: Path, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml"))
+    trainer = train.Trainer(run, data, torch.device("cpu"))
+    with torch.no_grad():
+        trainer.network.upsampling.classify.bias.fill_(torch.inf)
+    with pytest.raises(train.NonFiniteLossError, match=r"at step 0, on .*\.jpg, .*\.jpg"):
+        trainer.train_step(next(iter(trainer.batches())))
+
+
+def test_training_learns(data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path / "small.yaml", steps=30, batch=4, lr=3e-3, backbone_lr=3e-3)
+    trainer = train.Trainer(RunFolder.create(tmp_path / "run", config), data, torch.device("cpu"))
+    totals = [trainer.train_step(batch)["total"].item() for batch in trainer.batches()]
+    assert np.mean(totals[-5:]) < 0.6 * np.mean(totals[:3])
+
+
+def test_learning_rate_warms_up_and_decays_to_nothing(finished: Path) -> None:
+    optimiser = RunFolder.open(finished).config.optimiser.model_copy(update={"steps": 100, "warmup": 10})
+    factors = [train.learning_rate_factor(step, optimiser) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] and factors[100] == 0
+
+
+def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: Path) -> None:
+    with open_engine(engines / "hybridnet_driving.onnx", runtime="onnx_cpu") as engine:
+        manifest = engine.manifest
+        assert manifest.labels.names[13] == "car" and manifest.beyond == ("sky",)
+        assert {figure.metric for figure in manifest.accuracy} >= {"mean_iou", "abs_rel"}
+        assert manifest.parity.images == 4
+        assert all(manifest.parity.measured[key] <= manifest.parity.tolerances[key] for key in export.TOLERANCES)
+        # Another size and a batch of three than it was traced with.
+        prediction = engine.predict(np.stack([draw_scene(60, 200, seed)[0] for seed in range(3)]), fx=100.0)
+        assert prediction.depth.shape == prediction.labels.shape == (3, 60, 200)
+        assert np.isfinite(prediction.depth).all()
+    card = (engines / "hybridnet_driving.md").read_text()
+    assert "## Accuracy" in card and "## Training data" in card and "## Limits" in card
+    assert manifest.onnx_sha256[:16] in card
+
+
+def test_the_exported_graph_keeps_to_what_tensorrt_takes(engines: Path) -> None:
+    model = onnx.load(engines / "hybridnet_driving.onnx")
+    assert model.opset_import[0].version == 17
+    assert {node.op_type for node in model.graph.node} <= TENSORRT_OPERATORS
+    takes_image = [node.op_type for node in model.graph.node if "image" in node.input]
+    assert takes_image == ["Cast"], "TensorRT 8.6 takes uint8 at the input only, and only into a Cast"
+    producer = {output: node for node in model.graph.node for output in node.output}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.output[0] in ("labels", "confidence")]
+    assert len(casts) == 2, "uint8 only as the very last step"
+    for cast in casts:
+        assert producer[cast.input[0]].op_type != "ArgMax", "TensorRT 8.6 casts to uint8 from floating point only"
+    for resize in (node for node in model.graph.node if node.op_type == "Resize"):
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in resize.attribute}
+        assert not attributes.get("antialias"), resize.name
+        assert resize.input[2] and not (len(resize.input) > 3 and resize.input[3]), "constant scales, no sizes"
+
+
+def test_an_engine_that_differs_is_refused(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder.open(finished)
+    reference = run.load_best()
+    damaged = run.load_best()
+    with torch.no_grad():
+        damaged.refining_depth.predict.bias.add_(0.1)
+    samples = export.parity_samples(run.config, data)
+    with pytest.raises(export.ParityError, match="depth_abs_rel is 0.1"):
+        export.compare(
+            evaluate.torch_engine(reference, run.config), evaluate.torch_engine(damaged, run.config), samples
+        )
+    # And a refusal writes nothing.
+    monkeypatch.setitem(export.TOLERANCES, "depth_abs_rel", -1.0)
+    assert export.main([str(finished), "--data", str(data), "--output", str(tmp_path / "engines")]) == 1
+    assert "differs from PyTorch's" in capsys.readouterr().err
+    assert not (tmp_path / "engines").exists()
+
+
+def test_evaluating_run_and_engine_gives_the_same_figures(
+    finished: Path, engines: Path, data: Path, tmp_path: Path
+) -> None:
+    config = finished / "config.yaml"
+    figures = []
+    for engine in (finished, engines / "hybridnet_driving.onnx"):
+        output = tmp_path / "figures.json"
+        arguments = [engine, "--data", data, "--config", config, "--output", output]
+        assert evaluate.main([str(argument) for argument in arguments]) == 0
+        figures.append(json.loads(output.read_text()))
+    for dataset, metric in (("camvid", "mean_iou"), ("kitti_depth", "pooled")):
+        if metric == "pooled":
+            assert figures[0][dataset][metric]["abs_rel"] == pytest.approx(
+                figures[1][dataset][metric]["abs_rel"], rel=1e-3
+            )
+        else:
+            assert figures[0][dataset][metric] == pytest.approx(figures[1][dataset][metric], abs=1e-3)
+
+
+def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no run"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "config.yaml").write_text(small_config(tmp_path / "small.yaml").read_text())
+    with pytest.raises(ConfigError, match="no checkpoint to resume from"):
+        RunFolder.open(tmp_path).load_state()
+    with pytest.raises(ConfigError, match="has not been validated yet"):
+        RunFolder.open(tmp_path).load_best()

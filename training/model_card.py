@@ -1,0 +1,85 @@
+"""The model card: what an engine is for, where it comes from, how good it is and where it fails."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from hybridnet_ros.engine.manifest import Manifest
+from training.config import RunConfig
+
+_TEMPLATE = """\
+# {{ m.network }}
+
+{{ about }}
+
+| | |
+|---|---|
+| File | `{{ m.onnx }}`, {{ "%.1f"|format(megabytes) }} MB, {{ m.precision }}, SHA-256 `{{ m.onnx_sha256[:16] }}…` |
+| Classes | {{ m.labels.names|length }} ({{ m.labels.name }}): {{ m.labels.names|join(", ") }} |
+| Sizes | any camera size; the network sees about {{ m.input.pixels }} pixels, sides multiples of \
+{{ m.input.multiple }} (1242x375 becomes {{ m.input.width }}x{{ m.input.height }}) |
+| Depth | metres along the optical axis, {{ m.depth_range[0] }} to {{ m.depth_range[1] }} m at the canonical focal \
+length of {{ m.fx }} px at network size; scaled by the camera's own |
+| Trained | {{ m.training.steps }} steps of {{ m.training.details["batch"] }} images from `{{ m.training.recipe }}`, \
+seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.details["device"] }} |
+| Parity with PyTorch | {{ m.parity.images }} real images: labels differ on \
+{{ "%.4f"|format(100 * m.parity.measured["labels_disagreement"]) }} % of pixels, depth by \
+{{ "%.1e"|format(m.parity.measured["depth_abs_rel"]) }} relative |
+| Licence | {{ m.licence }} |
+
+## Accuracy
+
+Measured on this very file by `{{ m.accuracy[0].command }}`, on data that training never saw.
+
+Labels, CamVid val, {{ camvid.iou|length }} classes labelled by people (the network's {{ m.labels.names|length }} are \
+mapped), full image: **mIoU {{ "%.3f"|format(camvid.mean_iou) }}**, global accuracy \
+{{ "%.3f"|format(camvid.global_accuracy) }}, class accuracy {{ "%.3f"|format(camvid.class_accuracy) }}.
+
+| {{ camvid.iou|join(" | ") }} |
+|{{ "---|" * camvid.iou|length }}
+|{% for value in camvid.iou.values() %} {{ "%.3f"|format(value) }} |{% endfor %}
+
+
+Depth, `{{ config.validation.kitti_depth }}`, accumulated LiDAR up to {{ depth.cap_m|int }} m, full image, \
+the network's own metric scale:
+
+| | AbsRel | SqRel | RMSE (m) | RMSE log | SI log | delta1 | delta2 | delta3 |
+|---|---|---|---|---|---|---|---|---|
+{% for name, row in (("pooled", depth.pooled), ("mean over images", depth.per_image)) -%}
+| {{ name }} | {{ "%.3f"|format(row.abs_rel) }} | {{ "%.3f"|format(row.sq_rel) }} | {{ "%.2f"|format(row.rmse) }} | \
+{{ "%.3f"|format(row.rmse_log) }} | {{ "%.3f"|format(row.si_log) }} | {{ "%.3f"|format(row.delta1) }} | \
+{{ "%.3f"|format(row.delta2) }} | {{ "%.3f"|format(row.delta3) }} |
+{% endfor %}
+## Training data
+
+| data | source | used for | licence |
+|---|---|---|---|
+{% for source in m.training.data -%}
+| {{ source.name }} | {{ source.source }} | {{ source.use }} | {{ source.licence }} |
+{% endfor %}
+{{ limits }}
+"""
+
+
+def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[str, Any]], size: int) -> str:
+    """The card in Markdown; what only a person can say comes from `configs/NAME.card.md`, split at its first heading.
+
+    Args:
+        manifest: of the exported engine.
+        config: of its run.
+        figures: of `training.evaluate.evaluate`.
+        size: of the ONNX file, bytes.
+    """
+    prose = (Path(__file__).parent / "configs" / f"{config.engine.name}.card.md").read_text(encoding="utf-8")
+    about, heading, limits = prose.partition("\n## ")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(_TEMPLATE).render(
+        m=manifest,
+        config=config,
+        camvid=figures["camvid"],
+        depth=figures["kitti_depth"],
+        megabytes=size / 1e6,
+        about=about.strip(),
+        limits=(heading + limits).strip(),
+    )

@@ -1,5 +1,6 @@
 """What the network is trained to make small."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +14,21 @@ from training.networks.layers import upsample
 IGNORE = 255
 
 
+# Rarer classes weigh no more than a class of this share of the pixels: too few examples to follow them further.
+RAREST_SHARE = 0.002
+
+
 @dataclass(frozen=True)
 class JointLoss:
-    """Weighted sum of the label loss and the depth losses; a missing target contributes nothing."""
+    """Weighted sum of the label loss and the depth losses; a missing target contributes nothing.
+
+    Attributes:
+        config: the weights of the parts.
+        class_weights: float32 [classes], see `class_weights`; None weighs all alike.
+    """
 
     config: LossConfig
+    class_weights: Tensor | None = None
 
     def __call__(self, output: NetworkOutput, labels: Tensor, depth: Tensor) -> dict[str, Tensor]:
         """Targets at half the image's size: labels uint8 [N, h, w], depth float32 [N, h, w] metres with NaN.
@@ -31,7 +42,7 @@ class JointLoss:
         final = upsample(output.log_depth.float(), 2)[:, 0]
         coarse = upsample(output.global_log_depth.float(), labels.shape[-1] // output.global_log_depth.shape[-1])[:, 0]
         parts = {
-            "labels": label_loss(upsample(output.scores.float(), 2), labels),
+            "labels": label_loss(upsample(output.scores.float(), 2), labels, self.class_weights),
             "depth": silog_loss(final, log_depth, valid, config.variance_focus),
             "gradient": gradient_loss(final, log_depth, valid),
             "global_depth": silog_loss(coarse, log_depth, valid, config.variance_focus),
@@ -44,10 +55,29 @@ class JointLoss:
         return parts
 
 
-def label_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross-entropy, mean over labelled pixels, all classes alike (the paper's L_S); zero where none is."""
-    total = functional.cross_entropy(scores, labels.long(), ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+def label_loss(scores: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy, weighted mean over labelled pixels; zero where none is labelled.
+
+    Without weights, all classes alike: the paper's L_S.
+    """
+    total = functional.cross_entropy(scores, labels.long(), class_weights, ignore_index=IGNORE, reduction="sum")
+    known = labels[labels != IGNORE].long()
+    weight = known.numel() if class_weights is None else class_weights[known].sum().item()
+    return total / max(weight, 1e-6)
+
+
+def class_weights(pixels: Sequence[int], balance: float) -> Tensor | None:
+    """Share of the pixels to the power of -`balance`, scaled to 1 for the mean labelled pixel.
+
+    Args:
+        pixels: labelled pixels of each class in the training data.
+        balance: 0 weighs all alike (None), 1 gives every class the same say.
+    """
+    if balance == 0:
+        return None
+    share = torch.tensor(pixels, dtype=torch.float64) / sum(pixels)
+    weights = share.clamp(min=RAREST_SHARE) ** -balance
+    return (weights / (share * weights).sum()).float()
 
 
 def silog_loss(prediction: Tensor, truth: Tensor, valid: Tensor, focus: float) -> Tensor:

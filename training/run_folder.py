@@ -34,8 +34,8 @@ class RunFolder:
         self.config = config
 
     @classmethod
-    def create(cls, path: Path, config_file: Path) -> "RunFolder":
-        """A new folder; ConfigError when there already is a run in it."""
+    def create(cls, path: Path, config_file: Path, init: Path | None = None) -> "RunFolder":
+        """A new folder, which notes the weights `init` that the run starts from; ConfigError when a run is in it."""
         config = load_config(config_file)
         if (path / "last.pt").exists():
             raise ConfigError(
@@ -43,7 +43,9 @@ class RunFolder:
             )
         path.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(config_file, path / "config.yaml")
-        (path / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n")
+        (path / "environment.json").write_text(
+            json.dumps({**_environment(), "init": str(init) if init else None}, indent=2) + "\n"
+        )
         return cls(path, config)
 
     @classmethod

@@ -17,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -29,7 +31,7 @@ from training.data.road_scenes import RoadScenes
 from training.data.sample import DataError
 from training.data.transforms import TrainingTransform
 from training.evaluate import evaluate, score, summary, torch_engine
-from training.losses import JointLoss
+from training.losses import JointLoss, class_weights
 from training.networks import HybridNet, build_network
 from training.run_folder import RunFolder
 
@@ -54,10 +56,30 @@ class Trainer:
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema), use_buffers=True
         )
         self.optimiser = torch.optim.AdamW(parameter_groups(self.network, config.optimiser))
-        self.loss = JointLoss(config.loss)
+        self.sources = [RoadScenes(data / s.path, s.labels, s.depth) for s in config.data.sources]
+        self.loss = JointLoss(config.loss, self.class_weights())
         self.step = 0
         self.best = -np.inf
         self.stopping = False
+
+    def class_weights(self) -> Tensor | None:
+        """The weights of the classes in the label loss; to balance them, all labels are read once."""
+        balance = self.config.loss.label_balance
+        if balance == 0:
+            return None
+        pixels = np.zeros(len(self.run.labels))
+        for source, described in zip(self.sources, self.config.data.sources, strict=True):
+            pixels += described.weight * source.class_shares(len(pixels))
+        weights = class_weights(pixels.tolist(), balance)
+        return None if weights is None else weights.to(self.device)
+
+    def start_from(self, weights: Path) -> None:
+        """Take over the weights of an earlier run, all of them; its optimiser and step are not."""
+        try:
+            self.network.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ConfigError(f"cannot start from {weights}: {error}") from error
+        self.average.module.load_state_dict(self.network.state_dict())
 
     def resume(self) -> None:
         """Go back to where the run's last checkpoint was written."""
@@ -97,10 +119,9 @@ class Trainer:
     def batches(self) -> Iterator[dict[str, Any]]:
         """The batches from the present step on."""
         config = self.config
-        sources = [RoadScenes(self.data / s.path, s.labels, s.depth) for s in config.data.sources]
         batch, total = config.optimiser.batch, config.optimiser.steps * config.optimiser.batch
         transform = TrainingTransform(config.data, config.engine)
-        mixture = Mixture(sources, [s.weight for s in config.data.sources], transform, config.seed, total)
+        mixture = Mixture(self.sources, [s.weight for s in config.data.sources], transform, config.seed, total)
         loader = DataLoader(
             mixture,
             batch_size=batch,
@@ -205,11 +226,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.config is None) != options.resume:
         parser.error("give a config to start a run, or --resume to go on with one")
+    if options.init and options.resume:
+        parser.error("--init starts a run, --resume goes on with one: give one of them")
     try:
-        run = RunFolder.open(options.run) if options.resume else RunFolder.create(options.run, options.config)
+        if options.resume:
+            run = RunFolder.open(options.run)
+        else:
+            run = RunFolder.create(options.run, options.config, options.init)
         trainer = Trainer(run, options.data, torch.device(options.device))
         if options.resume:
             trainer.resume()
+        elif options.init:
+            trainer.start_from(options.init)
 
         def stop(signum: int, frame: object) -> None:
             trainer.stopping = True

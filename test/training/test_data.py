@@ -33,6 +33,15 @@ def test_road_scenes_read_what_is_there(data: Path) -> None:
     assert np.nanmedian(both.depth[car]) == pytest.approx(8.0, rel=0.02)
 
 
+def test_class_shares_are_those_of_the_files(data: Path) -> None:
+    source = RoadScenes(data / "both")
+    labels = np.concatenate([sample.labels.ravel() for sample in source if sample.labels is not None])
+    shares = source.class_shares(19)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[13] == pytest.approx(np.mean(labels == 13))
+    assert RoadScenes(data / "depth_only").class_shares(19).sum() == 0
+
+
 def test_validation_sets(data: Path) -> None:
     camvid, kitti = CamVid(data / "camvid"), KittiDepth(data / "kitti")
     assert len(camvid) == len(kitti) == 2

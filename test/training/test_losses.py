@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from training.config import LossConfig
-from training.losses import JointLoss, gradient_loss, label_loss, silog_loss
+from training.losses import JointLoss, class_weights, gradient_loss, label_loss, silog_loss
 from training.networks import NetworkOutput
 
 
@@ -17,6 +17,21 @@ def test_label_loss_is_the_mean_over_labelled_pixels() -> None:
         total += np.log(np.sum(np.exp(values))) - values[labels[n, y, x]]
         count += 1
     assert label_loss(torch.tensor(scores), torch.tensor(labels)).item() == pytest.approx(total / count)
+
+
+def test_weighted_label_loss_and_weights() -> None:
+    pixels = [900, 90, 10, 0]
+    assert class_weights(pixels, 0.0) is None
+    weights = class_weights(pixels, 0.5)
+    assert weights is not None
+    share = np.array(pixels) / 1000
+    expected = np.maximum(share, 0.002) ** -0.5
+    np.testing.assert_allclose(weights, expected / np.sum(share * expected), rtol=1e-6)
+    scores, labels = torch.randn(1, 4, 2, 2), torch.tensor([[[0, 1], [2, 255]]], dtype=torch.uint8)
+    log_probability = scores.log_softmax(1)[0]
+    total = -sum(weights[c] * log_probability[c, y, x] for c, y, x in ((0, 0, 0), (1, 0, 1), (2, 1, 0)))
+    torch.testing.assert_close(label_loss(scores, labels, weights), total / weights[:3].sum())
+    assert label_loss(scores, torch.full_like(labels, 255), weights) == 0
 
 
 def test_silog_is_the_formula_an_image_at_a_time() -> None:

@@ -91,6 +91,21 @@ def test_stopping_by_signal_and_resuming_gives_the_same_weights(finished: Path, 
             assert torch.equal(resumed[part][name], value), name
 
 
+def test_a_run_can_start_from_the_weights_of_another(
+    finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = small_config(tmp_path / "small.yaml", steps=1), finished / "best.safetensors"
+    trainer = train.Trainer(RunFolder.create(tmp_path / "a", config, weights), data, torch.device("cpu"))
+    trainer.start_from(weights)
+    expected = RunFolder.open(finished).load_best().state_dict()
+    for state in (trainer.network.state_dict(), trainer.average.module.state_dict()):
+        assert all(torch.equal(value, expected[name]) for name, value in state.items())
+    assert RunFolder.open(tmp_path / "a").environment()["init"] == str(weights)
+    arguments = [config, "--data", data, "--run", tmp_path / "b", "--init", tmp_path / "none.safetensors"]
+    assert train.main([str(argument) for argument in arguments]) == 1
+    assert "cannot start from" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_names_the_images(data: Path, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml"))
     trainer = train.Trainer(run, data, torch.device("cpu"))

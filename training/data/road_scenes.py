@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.sample import DataError, Sample, image_names, read_image, read_png
 
@@ -36,6 +37,14 @@ class RoadScenes:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.names)
+
+    def class_shares(self, classes: int) -> NDArray[np.float64]:
+        """Share of each class in the labelled pixels of the folder, float64 [classes]; zeros without labels."""
+        pixels = np.zeros(classes)
+        for name in self.names if self.labels else ():
+            labels = read_png(self.folder / "label19_pseudo" / f"{name}.png", np.uint8)
+            pixels += np.bincount(labels.ravel(), minlength=256)[:classes]
+        return pixels / max(pixels.sum(), 1)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample from disk."""

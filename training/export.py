@@ -158,7 +158,12 @@ def training_record(run: RunFolder) -> TrainingRecord:
         seed=config.seed,
         steps=best["step"],
         recipe=f"training/configs/{config.engine.name}.yaml",
-        details={"batch": config.optimiser.batch, "torch": environment["torch"], "device": environment["gpu"] or "cpu"},
+        details={
+            "batch": config.optimiser.batch,
+            "torch": environment["torch"],
+            "device": environment["gpu"] or "cpu",
+            "resumed": environment.get("resumed", []),
+        },
     )
 
 

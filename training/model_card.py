@@ -22,7 +22,9 @@ _TEMPLATE = """\
 | Depth | metres along the optical axis, {{ m.depth_range[0] }} to {{ m.depth_range[1] }} m at the canonical focal \
 length of {{ m.fx }} px at network size; scaled by the camera's own |
 | Trained | {{ m.training.steps }} steps of {{ m.training.details["batch"] }} images from `{{ m.training.recipe }}`, \
-seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.details["device"] }} |
+seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.details["device"] }}\
+{% for again in m.training.details["resumed"] %}; continued from step {{ again.step }} with {{ again.commit[:12] }}\
+{% endfor %} |
 | Parity with PyTorch | {{ m.parity.images }} real images: labels differ on \
 {{ "%.4f"|format(100 * m.parity.measured["labels_disagreement"]) }} % of pixels, depth by \
 {{ "%.1e"|format(m.parity.measured["depth_abs_rel"]) }} relative |

@@ -100,8 +100,14 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def note_resume(self, step: int) -> None:
+        """Note that the run goes on from `step`, and with which code."""
+        environment = self.environment()
+        environment.setdefault("resumed", []).append({"step": step, "commit": _commit()})
+        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
     def environment(self) -> dict[str, Any]:
-        """What `create` found of versions, machine and commit."""
+        """What `create` found of versions, machine and commit, and under `resumed` where the run was continued."""
         return json.loads((self.path / "environment.json").read_text())
 
 

@@ -57,7 +57,8 @@ class Trainer:
         )
         self.optimiser = torch.optim.AdamW(parameter_groups(self.network, config.optimiser))
         self.sources = [RoadScenes(data / s.path, s.labels, s.depth) for s in config.data.sources]
-        self.loss = JointLoss(config.loss, self.class_weights())
+        # Rare classes are weighed up late (deferred re-weighting, Cao 2019): features are better learnt from all alike.
+        self.plain_loss, self.balanced_loss = JointLoss(config.loss), JointLoss(config.loss, self.class_weights())
         self.step = 0
         self.best = -np.inf
         self.stopping = False
@@ -88,6 +89,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best = state["step"], state["best"]
+        self.run.note_resume(self.step)
 
     def train(self) -> None:
         """Run to the last step, or until stopped."""
@@ -144,7 +146,8 @@ class Trainer:
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=optimiser.amp):
             output = self.network(image)
-        parts = self.loss(output, labels, depth)
+        balanced = self.step >= self.config.loss.balance_from
+        parts = (self.balanced_loss if balanced else self.plain_loss)(output, labels, depth)
         if not torch.isfinite(parts["total"]):
             raise NonFiniteLossError(
                 f"the loss is {parts['total'].item()} at step {self.step}, on " + ", ".join(batch["name"])
@@ -205,8 +208,9 @@ def learning_rate_factor(step: int, config: OptimiserConfig) -> float:
 def _quiet_worker(worker: int) -> None:
     # A worker is a process of its own: OpenCV's threads in each would only get in one another's way.
     cv2.setNumThreads(0)
-    # Ctrl-C reaches the whole process group; the main process ends the run in order.
+    # Ctrl-C and a cluster's SIGTERM reach all processes of the run; the main process ends it in order, and with it these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

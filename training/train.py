@@ -208,7 +208,7 @@ def learning_rate_factor(step: int, config: OptimiserConfig) -> float:
 def _quiet_worker(worker: int) -> None:
     # A worker is a process of its own: OpenCV's threads in each would only get in one another's way.
     cv2.setNumThreads(0)
-    # Ctrl-C and a cluster's SIGTERM reach all processes of the run; the main process ends it in order, and with it these.
+    # Ctrl-C and a cluster's SIGTERM reach every process of a run; the main process ends it in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -223,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--init", type=Path, help="start from these weights, e.g. runs/first/best.safetensors")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"

@@ -65,9 +65,9 @@ class LossConfig(_Model):
     """Weights of the parts of the loss."""
 
     labels: float = Field(1.0, ge=0)
-    label_balance: float = Field(
-        0.0, ge=0, le=1
-    )  # classes weigh as their share of the pixels to the power of minus this
+    # Classes weigh as their share of the pixels to the power of minus this, from a step on; until then all alike.
+    label_balance: float = Field(0.0, ge=0, le=1)
+    balance_from: int = Field(0, ge=0)
     depth: float = Field(1.0, ge=0)
     global_depth: float = Field(0.5, ge=0)  # the same depth loss on the global branch's own map
     gradient: float = Field(0.5, ge=0)  # multi-scale gradients of log depth

@@ -1,0 +1,202 @@
+"""Counts frames, measures rates and latencies, and puts them with the node's troubles into one DiagnosticStatus."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from hybridnet_ros.node.frame import Frame
+
+STAGES = ("transport", "wait", "decode", "infer", "publish", "age")
+
+_RATE_WINDOW_S = 5.0
+_LATENCY_SAMPLES = 300  # 10 s at 30 Hz: old enough for a p99, young enough to follow a change
+
+
+class Level(IntEnum):
+    """Levels of diagnostic_msgs/DiagnosticStatus, which has them as single bytes."""
+
+    OK, WARN, ERROR, STALE = range(4)
+
+
+_BADNESS = (Level.OK, Level.WARN, Level.STALE, Level.ERROR)
+
+
+class Drop(Enum):
+    """Why a frame got no answer; the value is its name on /diagnostics."""
+
+    REPLACED = "replaced by a newer one"
+    NO_SUBSCRIBER = "no subscriber"
+    DUPLICATE = "seen on the other transport"
+    BAD_IMAGE = "bad image"
+    FAILED = "inference failed"
+    STOPPED = "node deactivated"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something a person should know: how bad, and in one line what it is and what to do."""
+
+    level: Level
+    text: str
+
+
+class RateMeter:
+    """Events in a sliding window of seconds. Not locked: `Health` does that."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=1024)
+        self._last: float | None = None
+
+    def tick(self) -> None:
+        """Notes one event."""
+        self._last = self._clock()
+        self._times.append(self._last)
+
+    def rate(self) -> float:
+        """Events a second over the window."""
+        oldest = self._clock() - _RATE_WINDOW_S
+        while self._times and self._times[0] < oldest:
+            self._times.popleft()
+        if len(self._times) < 2:
+            return 0.0
+        # Up to now and not to the last event, so that the rate falls when the events stop.
+        return len(self._times) / max(self._clock() - self._times[0], 1e-6)
+
+    def seconds_since(self) -> float | None:
+        """Seconds since the last event; None before the first."""
+        return None if self._last is None else self._clock() - self._last
+
+
+class Health:
+    """What happened to the frames, told by the executor thread and the worker, asked by the diagnostics timer.
+
+    Always holds: received == answered + sum of dropped + in flight.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._received = 0
+        self._answered = 0
+        self._dropped: Counter[Drop] = Counter()
+        self._troubles: dict[str, Trouble] = {}
+        self._start_windows()
+
+    def _start_windows(self) -> None:
+        self._input_age_ms: float | None = None
+        self._focal_length = "unknown"
+        self._input = RateMeter(self._clock)
+        self._output = RateMeter(self._clock)
+        self._latencies: dict[str, deque[float]] = {stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES}
+
+    def received(self, frame: Frame) -> None:
+        """An image arrived."""
+        with self._lock:
+            self._received += 1
+            self._input_age_ms = frame.transport_ms
+            self._input.tick()
+
+    def answered(self, frame: Frame) -> None:
+        """The answer to an image was published."""
+        with self._lock:
+            self._answered += 1
+            self._output.tick()
+            for stage, milliseconds in frame.stages_ms().items():
+                self._latencies[stage].append(milliseconds)
+
+    def dropped(self, cause: Drop) -> None:
+        """An image will get no answer."""
+        with self._lock:
+            self._dropped[cause] += 1
+
+    def focal_length(self, text: str) -> None:
+        """The focal length in use, and where it is from."""
+        with self._lock:
+            self._focal_length = text
+
+    def trouble(self, key: str, level: Level, text: str) -> bool:
+        """Notes a trouble under a key such as "camera_info"; returns whether it is news."""
+        with self._lock:
+            new = Trouble(level, text)
+            news = self._troubles.get(key) != new
+            self._troubles[key] = new
+            return news
+
+    def clear_trouble(self, key: str) -> bool:
+        """Takes a trouble back; returns whether there was one."""
+        with self._lock:
+            return self._troubles.pop(key, None) is not None
+
+    def has_trouble(self, key: str) -> bool:
+        """Whether a trouble is noted under this key."""
+        with self._lock:
+            return key in self._troubles
+
+    def start_afresh(self) -> None:
+        """Forgets rates, latencies and warnings when the node is deactivated; counters go on and errors stay."""
+        with self._lock:
+            self._troubles = {key: one for key, one in self._troubles.items() if one.level is Level.ERROR}
+            self._start_windows()
+
+    def forget_ages(self) -> None:
+        """Forgets what was measured with a ROS clock that has jumped."""
+        with self._lock:
+            self._input_age_ms = None
+            self._latencies["transport"].clear()
+            self._latencies["age"].clear()
+
+    def input_age_ms(self) -> float | None:
+        """Age of the last image on arrival; None when unknown."""
+        with self._lock:
+            return self._input_age_ms
+
+    def troubles(self) -> list[Trouble]:
+        """The troubles at present, the worst first."""
+        with self._lock:
+            return sorted(self._troubles.values(), key=lambda trouble: _BADNESS.index(trouble.level), reverse=True)
+
+    def seconds_since_image(self) -> float | None:
+        """Seconds since the last image; None when none came since activation."""
+        with self._lock:
+            return self._input.seconds_since()
+
+    def values(self) -> list[tuple[str, str]]:
+        """The figures, as the key and value texts of a DiagnosticStatus."""
+        with self._lock:
+            dropped = sum(self._dropped.values())
+            age = "unknown" if self._input_age_ms is None else f"{self._input_age_ms:.1f}"
+            values = [
+                ("input rate (Hz)", f"{self._input.rate():.2f}"),
+                ("input age (ms)", age),
+                ("output rate (Hz)", f"{self._output.rate():.2f}"),
+                ("focal length", self._focal_length),
+                ("frames received", str(self._received)),
+                ("frames answered", str(self._answered)),
+                ("frames in flight", str(self._received - self._answered - dropped)),
+                ("frames dropped", str(dropped)),
+            ]
+            values += [(f"dropped: {cause.value}", str(self._dropped[cause])) for cause in Drop]
+            for stage, samples in self._latencies.items():
+                if samples:
+                    values.append((f"{stage} p50/p95/p99 (ms)", percentiles(list(samples))))
+            return values
+
+    def counts(self) -> tuple[int, int, dict[Drop, int]]:
+        """(received, answered, dropped by cause)."""
+        with self._lock:
+            return self._received, self._answered, dict(self._dropped)
+
+
+def percentiles(samples: list[float]) -> str:
+    """The text `p50 / p95 / p99` of one or more samples."""
+    if len(samples) == 1:
+        samples = samples * 2
+    cuts = statistics.quantiles(samples, n=100, method="inclusive")
+    return " / ".join(f"{cuts[percent - 1]:.1f}" for percent in (50, 95, 99))

@@ -1,0 +1,161 @@
+"""The node's subscriptions: images (raw or compressed) and CameraInfo, and the watch over whether they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from hybridnet_ros.node import qos
+from hybridnet_ros.node.cameras import CameraInfos
+from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
+from hybridnet_ros.node.health import Health, Level
+
+_KINDS = {RAW: Image, COMPRESSED: CompressedImage}
+_TYPE_NAMES = {RAW: "sensor_msgs/msg/Image", COMPRESSED: "sensor_msgs/msg/CompressedImage"}
+
+
+class Inputs:
+    """The subscriptions, from activate to deactivate.
+
+    Callbacks note the time and hand the message on, nothing else: they run in the executor thread.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        infos: CameraInfos,
+        health: Health,
+        on_frame: Callable[[Frame], None],
+    ) -> None:
+        """Subscribes; `transport` is the parameter input_transport."""
+        self._node = node
+        self._transport = transport
+        self._infos = infos
+        self._health = health
+        self._on_frame = on_frame
+        self._started = time.monotonic()
+        self.topics = {RAW: _resolve(node, "image")}
+        self.topics[COMPRESSED] = _sibling(node, "image/compressed", self.topics[RAW] + "/compressed")
+        self.info_topic = _sibling(node, "camera_info", self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
+        self._images: dict[str, Subscription] = {}
+        self._info = self._subscribe(CameraInfo, self.info_topic, infos.add, qos.camera_info_input())
+        # Both until one is seen to be published: a bag's first frames must not wait for our choice.
+        for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
+            self._listen(kind)
+
+    def destroy(self) -> None:
+        """Unsubscribes."""
+        for subscription in [self._info, *self._images.values()]:
+            self._node.destroy_subscription(subscription)
+        self._images.clear()
+
+    def listening_to(self) -> str:
+        """The image topics subscribed to, for people."""
+        return " and ".join(self.topics[kind] for kind in self._images)
+
+    def camera_info_published(self) -> bool:
+        """Whether anybody publishes CameraInfo."""
+        return bool(self._node.count_publishers(self.info_topic) > 0)
+
+    def watch(self, image_timeout: float) -> None:
+        """Chooses the transport and notices missing images; to be called a few times a second."""
+        if self._transport == "auto":
+            self._choose_transport()
+        silence = self._health.seconds_since_image()
+        came_before = silence is not None
+        if silence is None:
+            silence = time.monotonic() - self._started
+        log = self._node.get_logger()
+        if image_timeout and silence > image_timeout:
+            if not self._health.has_trouble("no image"):
+                text = f"no image on {self.listening_to()} for {image_timeout:g} s: {self._why_no_image()}"
+                self._health.trouble("no image", Level.STALE if came_before else Level.WARN, text)
+                log.warning(text)
+        elif self._health.clear_trouble("no image"):
+            log.info(f"images come on {self.listening_to()} again")
+
+    def _choose_transport(self) -> None:
+        """Raw where it is published; a compressed subscription beside it would make the camera compress for nothing."""
+        raw_published = bool(self._publishers(RAW))
+        if raw_published and COMPRESSED in self._images:
+            self._node.destroy_subscription(self._images.pop(COMPRESSED))
+        elif not raw_published and COMPRESSED not in self._images:
+            self._listen(COMPRESSED)
+
+    def _listen(self, kind: str) -> None:
+        def on_image(message: Any) -> None:
+            now_ns = self._node.get_clock().now().nanoseconds
+            self._on_frame(Frame(message, kind, age_ms(message.header.stamp, now_ns)))
+
+        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], on_image, qos.image_input())
+
+    def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: Any) -> Subscription:
+        def incompatible(policy: str) -> None:
+            text = (
+                f"a publisher on {topic} cannot be heard: its QoS policy {policy} is incompatible with ours; "
+                f"change it there or with the parameters qos_overrides.{topic}.subscription.*"
+            )
+            if self._health.trouble(f"QoS {topic}", Level.WARN, text):
+                self._node.get_logger().warning(text)
+
+        return self._node.create_subscription(
+            kind,
+            topic,
+            callback,
+            profile,
+            event_callbacks=qos.subscription_events(incompatible),
+            qos_overriding_options=qos.overridable(),
+        )
+
+    def _publishers(self, kind: str) -> list[Any]:
+        """Endpoints that publish the right type on the topic of a transport."""
+        endpoints = self._node.get_publishers_info_by_topic(self.topics[kind])
+        return [endpoint for endpoint in endpoints if endpoint.topic_type == _TYPE_NAMES[kind]]
+
+    def _why_no_image(self) -> str:
+        incompatible = [f"QoS {self.topics[kind]}" for kind in self._images]
+        if any(self._health.has_trouble(key) for key in incompatible):
+            return "the publisher's QoS is incompatible (see the warning above)"
+        if any(self._publishers(kind) for kind in self._images):
+            return (
+                "it has a publisher, which sends nothing or whose messages are lost on the way "
+                "(is it paused? are large images lost? see config/fastdds.xml)"
+            )
+        others = {
+            f"{topic} is published as {endpoint.topic_type}"
+            for topic in (self.topics[kind] for kind in self._images)
+            for endpoint in self._node.get_publishers_info_by_topic(topic)
+        }
+        if others:
+            return "; ".join(sorted(others)) + "; see the parameter input_transport"
+        return f"nothing publishes it; {self._image_topics()}"
+
+    def _image_topics(self) -> str:
+        own = self._node.get_fully_qualified_name() + "/"
+        found = sorted(
+            topic
+            for topic, types in self._node.get_topic_names_and_types()
+            if set(types) & set(_TYPE_NAMES.values())
+            and topic not in self.topics.values()
+            and not topic.startswith(own)
+        )
+        if not found:
+            return "there are no other image topics either: is the camera driver running, in this ROS domain?"
+        more = ", ..." if len(found) > 5 else ""
+        return f"remap it to one of {', '.join(found[:5])}{more} as in -r image:={found[0]}"
+
+
+def _resolve(node: Node, topic: str) -> str:
+    return str(node.resolve_topic_name(topic))
+
+
+def _sibling(node: Node, topic: str, beside_image: str) -> str:
+    """Where `topic` was remapped to; if it was not, its place beside the image, as image_transport has it."""
+    resolved = _resolve(node, topic)
+    return beside_image if resolved == node.resolve_topic_name(topic, only_expand=True) else resolved

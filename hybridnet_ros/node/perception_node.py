@@ -1,0 +1,105 @@
+"""The ROS 2 node process: metric depth and semantic labels of the newest camera image.
+
+    hybridnet_node --ros-args -r image:=/camera/image_raw
+
+The life of a frame: a subscription (inputs.py) puts it into a mailbox (mailbox.py) that holds the newest frame only;
+one worker thread (worker.py) takes it through the pipeline (pipeline.py): decode, infer, publish (outputs.py).
+managed_node.py puts these together, under the ROS lifecycle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hybridnet_ros.node import process
+
+if TYPE_CHECKING:
+    from hybridnet_ros.node.managed_node import PerceptionNode
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; returns the exit code."""
+    stop = process.StopRequest()
+    process.keep_image_memory()
+    # ROS, OpenCV and ONNX Runtime take a second to import: only now, so that a Ctrl-C in that second ends cleanly too.
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args, try_shutdown
+
+    from hybridnet_ros.node.managed_node import PerceptionNode
+    from hybridnet_ros.node.parameters import ParameterError
+
+    argv = list(sys.argv if args is None else ["hybridnet_node", *args])
+    parser = argparse.ArgumentParser(
+        prog="hybridnet_node",
+        usage="%(prog)s [--own-dds-profile] [--ros-args -r image:=/camera/image_raw -p NAME:=VALUE ...]",
+        description="ROS 2 node: metric depth and semantic labels of the newest camera image.",
+    )
+    parser.add_argument(
+        "--own-dds-profile",
+        action="store_true",
+        help="leave Fast DDS with its own profile, whose shared memory does not fit images",
+    )
+    try:
+        options = parser.parse_args(remove_ros_args(argv)[1:])
+        if not options.own_dds_profile:
+            process.set_dds_profile(os.environ)
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+        node = PerceptionNode()
+    except (ParameterError, RuntimeError) as error:  # rclpy raises RuntimeErrors for wrong ROS arguments
+        print(f"hybridnet_node cannot start: {error}", file=sys.stderr)
+        try_shutdown()
+        return 1
+    log = logging.getLogger("hybridnet")
+    log.addHandler(process.RosLogHandler(node.get_logger()))
+    log.setLevel(logging.INFO)
+    too_small = process.shared_memory_warning()
+    if too_small is not None:
+        log.warning(too_small)
+    try:
+        _spin(node, stop)
+    finally:
+        try_shutdown()
+    return 0
+
+
+def _spin(node: PerceptionNode, stop: process.StopRequest) -> None:
+    """Runs callbacks in a thread of their own, so that the main thread is free to see signals at once."""
+    from rclpy.executors import SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    failures: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            while not stop.asked():
+                executor.spin_once()
+        except BaseException as error:  # raised again below, in the main thread
+            failures.append(error)
+            stop.ask()
+
+    thread = threading.Thread(target=spin, name="hybridnet executor")
+    if node.autostart:
+        executor.create_task(node.start)
+    thread.start()
+    stop.wait()
+    executor.create_task(lambda: None)  # wakes the executor
+    thread.join()
+    node.get_logger().info("stopping")
+    node.finish()
+    executor.remove_node(node)
+    executor.shutdown()
+    node.destroy_node()
+    if failures:
+        raise failures[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

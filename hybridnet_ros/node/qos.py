@@ -1,0 +1,69 @@
+"""Qualities of service of every topic, and what is said when an endpoint on the other side asks for another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import (
+    QoSDurabilityPolicy,
+    QoSHistoryPolicy,
+    QoSProfile,
+    QoSReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+# Every function below makes a new profile: rclpy writes the user's overrides into the one it is given.
+
+
+def image_input() -> QoSProfile:
+    """The newest image only, from any camera: best effort hears reliable publishers too."""
+    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=1)
+
+
+def camera_info_input() -> QoSProfile:
+    """A few CameraInfo messages: each may belong to a frame that is still being processed."""
+    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=5)
+
+
+def output() -> QoSProfile:
+    """Reliable, so that reliable and best effort subscribers both hear; short, so that a slow one gets new frames."""
+    return _profile(QoSReliabilityPolicy.RELIABLE, depth=3)
+
+
+def latched() -> QoSProfile:
+    """The last message, also for subscribers that come later."""
+    return _profile(QoSReliabilityPolicy.RELIABLE, depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def overridable() -> QoSOverridingOptions:
+    """Lets the user override history, depth and reliability with `qos_overrides.<topic>...` parameters."""
+    return QoSOverridingOptions.with_default_policies()
+
+
+def subscription_events(report: Callable[[str], None]) -> Any:
+    """Calls `report` with the name of the policy for which a publisher cannot be heard."""
+    return SubscriptionEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+
+
+def publisher_events(report: Callable[[str], None]) -> Any:
+    """Calls `report` with the name of the policy for which a subscriber cannot hear us."""
+    return PublisherEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+
+
+def _profile(
+    reliability: QoSReliabilityPolicy,
+    depth: int,
+    durability: QoSDurabilityPolicy = QoSDurabilityPolicy.VOLATILE,
+) -> QoSProfile:
+    return QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
+
+
+def _policy_name(event: Any) -> str:
+    return str(qos_policy_name_from_kind(event.last_policy_kind))

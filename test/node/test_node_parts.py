@@ -1,0 +1,231 @@
+"""The parts of the node that need no ROS network: mailbox, health, CameraInfo memory, parameters, process settings."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo, Image
+
+from hybridnet_ros.engine import open_engine
+from hybridnet_ros.node.cameras import CameraInfos
+from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
+from hybridnet_ros.node.health import Drop, Health, Level, percentiles
+from hybridnet_ros.node.mailbox import Mailbox
+from hybridnet_ros.node.parameters import ParameterError, Settings, unknown_parameter, updated
+from hybridnet_ros.node.pipeline import Pipeline
+from hybridnet_ros.node.process import DDS_PROFILE_VARIABLES, keep_image_memory, set_dds_profile, shared_memory_warning
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_mailbox_holds_the_newest_item_and_counts_the_replaced() -> None:
+    box: Mailbox[int] = Mailbox()
+    assert box.take() is None
+    assert [box.put(number) for number in (1, 2, 3)] == [None, 1, 2]
+    assert box.replaced == 2
+    assert box.take() == 3
+    assert box.take() is None
+
+
+def test_mailbox_wakes_its_worker_for_an_item_and_for_the_end() -> None:
+    box: Mailbox[int] = Mailbox()
+    taken: list[int | None] = []
+
+    def work() -> None:
+        while box.wait() and not box.closed:
+            taken.append(box.take())
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    box.put(7)
+    while not taken:
+        pass
+    box.close()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert taken == [7]
+    assert not Mailbox().wait(timeout=0.01)
+
+
+def test_health_accounts_for_every_frame() -> None:
+    health = Health()
+    for _ in range(10):
+        health.received(Frame(Image(), RAW))
+    for cause in (Drop.REPLACED, Drop.REPLACED, Drop.BAD_IMAGE):
+        health.dropped(cause)
+    health.answered(Frame(Image(), RAW))
+    values = dict(health.values())
+    assert (values["frames received"], values["frames answered"], values["frames in flight"]) == ("10", "1", "6")
+    assert (values["frames dropped"], values["dropped: replaced by a newer one"]) == ("3", "2")
+
+
+def test_rates_fall_when_frames_end() -> None:
+    now = 100.0
+    health = Health(clock=lambda: now)
+    assert health.seconds_since_image() is None
+    for _ in range(40):
+        now += 0.1
+        health.received(Frame(Image(), RAW))
+    assert float(dict(health.values())["input rate (Hz)"]) == pytest.approx(10, rel=0.05)
+    now += 20
+    assert dict(health.values())["input rate (Hz)"] == "0.00"
+    assert health.seconds_since_image() == pytest.approx(20)
+
+
+def test_troubles_are_news_once_and_the_worst_comes_first() -> None:
+    health = Health()
+    assert health.trouble("camera_info", Level.WARN, "no CameraInfo")
+    assert not health.trouble("camera_info", Level.WARN, "no CameraInfo")
+    assert health.trouble("no image", Level.STALE, "no image")
+    assert health.trouble("engine", Level.ERROR, "no engine")
+    assert [trouble.level for trouble in health.troubles()] == [Level.ERROR, Level.STALE, Level.WARN]
+    health.start_afresh()
+    assert [trouble.text for trouble in health.troubles()] == ["no engine"]
+    assert health.clear_trouble("engine")
+    assert not health.clear_trouble("engine")
+
+
+def test_percentiles() -> None:
+    assert percentiles([3.0]) == "3.0 / 3.0 / 3.0"
+    assert percentiles([float(value) for value in range(101)]) == "50.0 / 95.0 / 99.0"
+
+
+def test_age_is_unknown_without_stamp_or_clock() -> None:
+    assert age_ms(Time(sec=1, nanosec=500_000_000), 2_000_000_000) == 500
+    assert age_ms(Time(), 2_000_000_000) is None
+    assert age_ms(Time(sec=1), 0) is None
+
+
+def info(sec: int, frame_id: str = "camera") -> CameraInfo:
+    message = CameraInfo()
+    message.header.stamp.sec, message.header.frame_id = sec, frame_id
+    return message
+
+
+def test_camera_info_is_found_by_stamp_then_by_frame() -> None:
+    infos = CameraInfos()
+    assert infos.match(info(1).header) is None
+    sent = [info(sec) for sec in range(1, 101)]
+    for message in sent:
+        infos.add(message)
+    assert infos.match(info(95).header) is sent[94]
+    assert infos.match(info(5).header) is sent[-1], "forgotten: the newest stands in"
+    assert infos.match(info(101).header) is sent[-1], "not there yet: the newest stands in"
+    assert infos.match(info(101, "other").header) is None
+    assert infos.frames() == ["camera"]
+    infos.clear()
+    assert infos.match(info(100).header) is None
+
+
+def test_the_first_camera_info_is_waited_for() -> None:
+    infos = CameraInfos()
+    late = threading.Timer(0.05, infos.add, [info(1)])
+    late.start()
+    infos.wait_for_first(info(2).header, timeout=10)
+    assert infos.match(info(2).header) is not None
+
+
+def test_an_image_that_comes_on_both_transports_is_answered_once(engine: Path) -> None:
+    health = Health()
+    with open_engine(engine) as opened:
+        pipeline = Pipeline(
+            opened,
+            inputs=None,
+            infos=CameraInfos(),
+            outputs=SimpleNamespace(wanted=lambda: []),
+            health=health,
+            settings=Settings,
+            now_ns=lambda: 0,
+            log=None,
+            on_failing=lambda reason: None,
+        )
+        for sec, transport in ((1, RAW), (1, COMPRESSED), (2, COMPRESSED), (2, RAW), (2, RAW), (3, RAW)):
+            message = Image()
+            message.header.stamp.sec = sec
+            pipeline.process(Frame(message, transport))
+    values = dict(health.values())
+    assert values["dropped: seen on the other transport"] == "2"
+    assert values["dropped: no subscriber"] == "4", "a camera may send the same stamp twice"
+
+
+def test_the_shipped_parameter_file_lists_every_parameter_with_its_default() -> None:
+    shipped = yaml.safe_load((ROOT / "config" / "hybridnet.yaml").read_text())["/**"]["ros__parameters"]
+    assert shipped.pop("use_sim_time") is False
+    defaults = vars(Settings())
+    assert shipped == defaults
+    assert {name: type(value) for name, value in shipped.items()} == {
+        name: type(value) for name, value in defaults.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"min_depth": 90.0}, "min_depth"),
+        ({"color_min_depth": 90.0}, "color_max_depth"),
+        ({"input_transport": "theora"}, "auto, raw, compressed"),
+        ({"runtime": "tpu"}, "onnx_cpu"),
+    ],
+)
+def test_settings_that_contradict_are_refused(change: dict[str, object], word: str) -> None:
+    with pytest.raises(ParameterError, match=word):
+        updated(Settings(), change.items(), active=False)
+
+
+def test_settings_change_when_they_may() -> None:
+    changes = {"engine": "other", "max_depth": 10.0, "somebody.elses": 1}
+    settings = updated(Settings(), changes.items(), active=False)
+    assert (settings.engine, settings.max_depth, settings.min_depth) == ("other", 10.0, Settings().min_depth)
+    with pytest.raises(ParameterError, match="next configure"):
+        updated(settings, [("engine", "third")], active=True)
+    assert updated(settings, [("engine", "other")], active=True) == settings
+
+
+def test_a_misspelt_parameter_is_noticed() -> None:
+    assert unknown_parameter("max_dept") == "there is no parameter 'max_dept'; did you mean 'max_depth'?"
+    assert unknown_parameter("max_depth") is None
+    assert unknown_parameter("use_sim_time") is None
+    assert unknown_parameter("qos_overrides./image.subscription.depth") is None
+
+
+def test_the_dds_profile_is_set_unless_the_user_chose_one() -> None:
+    environment: dict[str, str] = {}
+    set_dds_profile(environment)
+    assert set(environment) == set(DDS_PROFILE_VARIABLES)
+    assert {Path(path) for path in environment.values()} == {ROOT / "config" / "fastdds.xml"}
+    for variable in DDS_PROFILE_VARIABLES:
+        environment = {variable: "/my/profile.xml"}
+        set_dds_profile(environment)
+        assert environment == {variable: "/my/profile.xml"}
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "profile", "warns"),
+    [(24_000, "fastdds.xml", False), (64, "fastdds_small.xml", False), (32, "fastdds_small.xml", True)],
+)
+def test_the_dds_profile_fits_the_shared_memory(
+    monkeypatch: pytest.MonkeyPatch, mebibytes: int, profile: str, warns: bool
+) -> None:
+    machine = SimpleNamespace(f_blocks=mebibytes << 8, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda folder: machine)
+    environment: dict[str, str] = {}
+    set_dds_profile(environment)
+    assert {Path(path).name for path in environment.values()} == {profile}
+    assert ("--shm-size" in str(shared_memory_warning())) == warns
+
+
+def test_the_dds_profiles_differ_in_size_only() -> None:
+    large, small = ((ROOT / "config" / name).read_text() for name in ("fastdds.xml", "fastdds_small.xml"))
+    body = large[large.index("<dds") :]
+    assert "<segment_size>67108864<" in body
+    assert small[small.index("<dds") :] == body.replace("67108864", "16777216")
+
+
+def test_memory_settings_are_taken_by_this_c_library() -> None:
+    assert keep_image_memory()

@@ -28,7 +28,7 @@ from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
 from training.config import ConfigError, RunConfig, ValidationConfig, load_config
 from training.data.camvid import CamVid
 from training.data.kitti import KittiDepth
-from training.data.sample import DataError, Sample
+from training.data.sample import DataError, Samples
 from training.networks import EngineGraph, HybridNet
 from training.run_folder import RunFolder
 
@@ -88,7 +88,7 @@ def evaluate(engine: Engine, data: Path, validation: ValidationConfig) -> dict[s
     }
 
 
-def _labels(engine: Engine, samples: Sequence[Sample]) -> dict[str, Any]:
+def _labels(engine: Engine, samples: Samples) -> dict[str, Any]:
     camvid = LabelSet.from_yaml(share_path("config", "labels", "camvid11.yaml"))
     to_camvid = camvid.mapping_from(engine.manifest.labels.name)
     metrics = SegmentationMetrics(len(camvid), camvid.ignore)
@@ -99,7 +99,7 @@ def _labels(engine: Engine, samples: Sequence[Sample]) -> dict[str, Any]:
     return metrics.to_dict(camvid.names)
 
 
-def _depth(engine: Engine, samples: Sequence[Sample]) -> dict[str, Any]:
+def _depth(engine: Engine, samples: Samples) -> dict[str, Any]:
     metrics = DepthMetrics(cap=DEPTH_CAP)
     for index in tqdm(range(len(samples)), desc="KITTI", unit="image", leave=False, disable=None):
         sample = samples[index]

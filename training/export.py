@@ -17,20 +17,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from hybridnet_ros.engine import EngineError, Prediction, open_engine
+from hybridnet_ros.engine import EngineError, Prediction
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, Parity, TrainingRecord
+from hybridnet_ros.engine.onnx_engine import OnnxSession
 from training.config import ConfigError, RunConfig
 from training.data.camvid import CamVid
 from training.data.kitti import KittiDepth
-from training.data.sample import DataError, Sample
+from training.data.sample import DataError, Sample, Samples
 from training.evaluate import draft_manifest, evaluate, score, summary, torch_engine
 from training.model_card import render_card
 from training.networks import EngineGraph
+from training.panel import draw_panel
 from training.run_folder import RunFolder
 
 # TensorRT 8.6 (JetPack 6.0) reads no later one.
@@ -51,7 +54,7 @@ class ParityError(Exception):
 
 
 def export(run: RunFolder, data: Path, output: Path) -> Manifest:
-    """Write `hybridnet_NAME.onnx`, its manifest `.json` and its card `.md` into `output`.
+    """Write `hybridnet_NAME.onnx`, its manifest `.json`, its card `.md` and a picture `.jpg` into `output`.
 
     Raises:
         ParityError: ONNX Runtime and PyTorch differ by more than TOLERANCES.
@@ -69,10 +72,10 @@ def export(run: RunFolder, data: Path, output: Path) -> Manifest:
             training=training_record(run),
             licence=config.licence,
         )
-        manifest.save(draft.with_suffix(".json"))
-        with open_engine(draft, runtime="onnx_cpu") as engine:
+        with Engine(manifest, OnnxSession(onnx, draft, "onnx_cpu", torch.get_num_threads())) as engine:
             parity = compare(torch_engine(network, config), engine, parity_samples(config, data))
             figures = evaluate(engine, data, config.validation)
+            panel = draw_panel(engine, panel_samples(config, data))
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
@@ -80,6 +83,8 @@ def export(run: RunFolder, data: Path, output: Path) -> Manifest:
     temporary.write_bytes(onnx)
     os.replace(temporary, target)
     manifest.save(target.with_suffix(".json"))
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, 85]
+    cv2.imwrite(str(target.with_suffix(".jpg")), cv2.cvtColor(panel, cv2.COLOR_RGB2BGR), jpeg)
     target.with_suffix(".md").write_text(render_card(manifest, config, figures, len(onnx)), encoding="utf-8")
     print(summary(figures))
     return manifest
@@ -106,11 +111,22 @@ def write_onnx(graph: nn.Module, path: Path, size: tuple[int, int]) -> None:
 
 def parity_samples(config: RunConfig, data: Path) -> list[Sample]:
     """Images of both validation sets, evenly spread."""
-    samples: list[Sample] = []
-    for dataset in (CamVid(data / config.validation.camvid), KittiDepth(data / config.validation.kitti_depth)):
-        indices = np.unique(np.linspace(0, len(dataset) - 1, PARITY_IMAGES).round().astype(int))
-        samples += [dataset[int(index)] for index in indices]
-    return samples
+    return _spread(KittiDepth(data / config.validation.kitti_depth), PARITY_IMAGES) + _spread(
+        CamVid(data / config.validation.camvid), PARITY_IMAGES
+    )
+
+
+def panel_samples(config: RunConfig, data: Path) -> list[Sample]:
+    """The images of the card's picture: of both validation sets, by their place alone and not by how they look."""
+    return _spread(KittiDepth(data / config.validation.kitti_depth), 3) + _spread(
+        CamVid(data / config.validation.camvid), 2
+    )
+
+
+def _spread(dataset: Samples, count: int) -> list[Sample]:
+    """At most `count` samples, evenly spread, the first and the last left out where there are enough."""
+    positions = np.linspace(0, len(dataset) - 1, count + 2)[1:-1].round().astype(int)
+    return [dataset[int(index)] for index in np.unique(positions)]
 
 
 def compare(reference: Engine, candidate: Engine, samples: Sequence[Sample]) -> Parity:

@@ -13,6 +13,11 @@ _TEMPLATE = """\
 
 {{ about }}
 
+![Image, depth and labels of validation images]({{ m.network }}.jpg)
+
+Rows by their place in the validation sets, not by their looks: camera image, depth from 1 m (bright) to 80 m (dark) and
+labels.
+
 | | |
 |---|---|
 | File | `{{ m.onnx }}`, {{ "%.1f"|format(megabytes) }} MB, {{ m.precision }}, SHA-256 `{{ m.onnx_sha256[:16] }}…` |

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -142,6 +143,7 @@ def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: 
     card = (engines / "hybridnet_driving.md").read_text()
     assert "## Accuracy" in card and "## Training data" in card and "## Limits" in card
     assert manifest.onnx_sha256[:16] in card
+    assert "![" in card and cv2.imread(str(engines / "hybridnet_driving.jpg")).shape[1] > 1000
 
 
 def test_the_exported_graph_keeps_to_what_tensorrt_takes(engines: Path) -> None:

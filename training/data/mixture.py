@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from training.data.sample import Sample
+from training.data.sample import Samples
 from training.data.transforms import TrainingTransform
 
 
@@ -15,7 +15,7 @@ class Mixture(Dataset):
 
     def __init__(
         self,
-        sources: Sequence[Sequence[Sample]],
+        sources: Sequence[Samples],
         weights: Sequence[float],
         transform: TrainingTransform,
         seed: int,

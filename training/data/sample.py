@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -29,6 +30,16 @@ class Sample:
     fx: float
     labels: NDArray[np.uint8] | None = None
     depth: NDArray[np.float32] | None = None
+
+
+class Samples(Protocol):
+    """A dataset: samples by number, each read from disk when asked for."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at `index`; raises IndexError behind the last."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,38 @@
+"""The command `hybridnet`: one subcommand a job, each in a module of its own that is loaded only when it is wanted."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),
+    "info": ("hybridnet_ros.info", "what is installed, what will run the engine, and what is missing"),
+}
+"""Each subcommand's module, with `add_arguments(parser)` and `main(arguments) -> exit code`, and what it is for."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the subcommand in `words` (the command line when None) and exit with its code."""
+    words = sys.argv[1:] if words is None else words
+    parser = argparse.ArgumentParser(
+        prog="hybridnet",
+        description="Metric depth and semantic labels for ROS 2 from one camera image and one network.",
+        epilog="`hybridnet COMMAND --help` says more. The node itself is `hybridnet_node`, or with a ROS installation\n"
+        "`ros2 launch hybridnet_ros hybridnet.launch.py image:=/camera/image_raw`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, purpose) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=purpose, formatter_class=argparse.RawDescriptionHelpFormatter)
+        # Only the module that is asked for: the others may need packages that are not installed.
+        if name in words:
+            importlib.import_module(module).add_arguments(subparser)
+    arguments = parser.parse_args(words)
+    sys.exit(importlib.import_module(COMMANDS[arguments.command][0]).main(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Recorded data without ROS: bags are read with the `rosbags` package alone."""

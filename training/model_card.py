@@ -45,7 +45,7 @@ mapped), full image: **mIoU {{ "%.3f"|format(camvid.mean_iou) }}**, global accur
 
 | {{ camvid.iou|join(" | ") }} |
 |{{ "---|" * camvid.iou|length }}
-|{% for value in camvid.iou.values() %} {{ "%.3f"|format(value) }} |{% endfor %}
+|{% for value in camvid.iou.values() %} {{ "absent" if value is none else "%.3f"|format(value) }} |{% endfor %}
 
 
 Depth, `{{ config.validation.kitti_depth }}`, accumulated LiDAR up to {{ depth.cap_m|int }} m, full image, \

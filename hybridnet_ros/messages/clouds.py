@@ -53,14 +53,13 @@ def point_type() -> np.dtype:
 def own_point_type() -> np.dtype:
     """`point_type` without sensor_msgs_py."""
     formats = {_UINT8: np.uint8, _UINT32: np.uint32, _FLOAT32: np.float32}
-    return np.dtype(
-        {
-            "names": [field.name for field in FIELDS],
-            "formats": [formats[field.datatype] for field in FIELDS],
-            "offsets": [field.offset for field in FIELDS],
-            "itemsize": POINT_STEP,
-        }
-    )
+    layout: Any = {  # NumPy's own types of such a dict differ from release to release
+        "names": [field.name for field in FIELDS],
+        "formats": [formats[field.datatype] for field in FIELDS],
+        "offsets": [field.offset for field in FIELDS],
+        "itemsize": POINT_STEP,
+    }
+    return np.dtype(layout)
 
 
 @lru_cache(maxsize=8)

@@ -103,7 +103,7 @@ def test_a_process_talks_and_ends_when_told(tmp_path: Path) -> None:
 
 
 def test_a_process_that_died_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
-    program = "import sys; print('\\n'.join(map(str, range(50)))); sys.exit('out of luck')"
+    program = "import sys; print('\\n'.join(map(str, range(50))), flush=True); sys.exit('out of luck')"
     with Process("gambler", [sys.executable, "-c", program], tmp_path / "log") as process:
         while process.exit_code is None:
             time.sleep(0.01)

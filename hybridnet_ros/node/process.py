@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import signal
-import threading
+import socket
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import FrameType
@@ -95,31 +95,39 @@ def freeze_garbage_collector() -> None:
 
 
 class StopRequest:
-    """SIGINT and SIGTERM as an event, so that a stop never interrupts Python code half way.
+    """SIGINT and SIGTERM as something to wait for, so that a stop never interrupts Python code half way.
 
     rclpy's own handlers would take the context away from under a worker that is publishing, and Python's would raise
     KeyboardInterrupt inside a lifecycle transition.
     """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = False
+        # A socket that the C level of a signal writes to, and not an Event or a queue: they leave the main thread asleep
+        # when the signal comes just before it falls asleep, because the Python handler runs only once it wakes.
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._asked.set()
+        self._asked = True
 
     def ask(self) -> None:
         """Asks for the stop from inside the program."""
-        self._asked.set()
+        self._asked = True
+        self._writer.send(b"\0")
 
     def wait(self) -> None:
         """Waits for a stop; to be called in the main thread, the only one in which Python handles signals."""
-        self._asked.wait()
+        if not self._asked:
+            self._reader.recv(1)
+            self._asked = True
 
     def asked(self) -> bool:
         """Whether a stop was asked for."""
-        return self._asked.is_set()
+        return self._asked
 
 
 class RosLogHandler(logging.Handler):

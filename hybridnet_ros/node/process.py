@@ -103,8 +103,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._asked = False
-        # A socket that the C level of a signal writes to, and not an Event or a queue: they leave the main thread asleep
-        # when the signal comes just before it falls asleep, because the Python handler runs only once it wakes.
+        # A socket that the C level of a signal writes to, and not an Event or a queue: they leave the main thread
+        # asleep when the signal comes just before it falls asleep, for the Python handler runs only once it wakes.
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)

@@ -46,6 +46,10 @@ EXTRAS = {
     ],
     # Bags without ROS, and pages about them: `hybridnet demo`.
     "offline": ["jinja2>=3.0", "rosbags>=0.10.4,<0.12"],
+    # `hybridnet view`, in a window and as a video. The viewer needs NumPy 2, which a ROS installation may not have.
+    "view": ["av>=12", "rerun-sdk>=0.28"],
+    # `hybridnet evaluate-bag --ray`: many recordings on many machines.
+    "ray": ["ray>=2.9"],
     "training": [
         "jinja2>=3.0",
         "onnx>=1.14",
@@ -81,7 +85,7 @@ setup(
     maintainer=MANIFEST.findtext("maintainer"),
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["engine/*.json", "demo/*.j2", "py.typed"]},
+    package_data={NAME: ["engine/*.json", "demo/*.j2", "offline/*.j2", "pages/*.j2", "py.typed"]},
     data_files=list(data_files()),
     python_requires=">=3.10",
     install_requires=RUN_TIME,

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "compare": ("hybridnet_ros.offline.compare_command", "two evaluations side by side, and where they differ most"),
     "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),
+    "evaluate-bag": ("hybridnet_ros.offline.evaluate_command", "how good an engine is on your own recordings"),
     "info": ("hybridnet_ros.info", "what is installed, what will run the engine, and what is missing"),
+    "view": ("hybridnet_ros.offline.view_command", "a recording and what the network sees in it: window or video"),
 }
 """Each subcommand's module, with `add_arguments(parser)` and `main(arguments) -> exit code`, and what it is for."""
 

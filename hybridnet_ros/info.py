@@ -48,6 +48,8 @@ PACKAGES = (
     Package("sensor_msgs_py", "", "NumPy packs point clouds instead"),
     Package("vision_msgs", "", "no segmentation/label_info topic"),
     Package("rosbags", "rosbags", "no bag is read without ROS, so no `hybridnet demo`"),
+    Package("rerun", "rerun-sdk", "no window of `hybridnet view`"),
+    Package("av", "av", "no video of `hybridnet view`"),
     Package("jinja2", "Jinja2", "no pages, so no `hybridnet demo`"),
 )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from hybridnet_ros.resources import ResourceError, share_path
+from hybridnet_ros.terminal import Progress, positive
 
 DESCRIPTION = """\
 Plays a recorded drive (KITTI, 4 s, with LiDAR) from one process over DDS into the real node in another, shows how it
@@ -43,19 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", type=int, choices=range(233), metavar="0..232", help="ROS domain (a free one)")
 
 
-def positive(kind: type) -> Callable[[str], float]:
-    """An argparse type: an int or float greater than nothing."""
-
-    def number(text: str) -> float:
-        value: float = kind(text)
-        if not 0 < value < float("inf"):
-            raise ValueError(text)
-        return value
-
-    number.__name__ = f"positive {kind.__name__}"
-    return number
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Run the demo; returns the exit code."""
     try:
@@ -65,7 +52,6 @@ def main(arguments: argparse.Namespace) -> int:
         return _fail(f"the demo needs the module {error.name}: source a ROS 2 installation and `pip install jinja2 "
                      "rosbags`, or get everything with `pip install '.[ros,offline]'` in a checkout")  # fmt: skip
     from hybridnet_ros.demo.processes import ProcessDied
-    from hybridnet_ros.demo.progress import Progress
     from hybridnet_ros.demo.recording import read_frames
     from hybridnet_ros.engine import EngineError, ManifestError, open_engine
     from hybridnet_ros.offline.bag import BagError

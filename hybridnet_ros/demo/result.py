@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,18 +77,6 @@ class Result:
         """Write the figures as JSON."""
         plain: dict[str, Any] = {**asdict(self), "dropped": self.dropped}
         path.write_text(json.dumps(_without_nan(plain), indent=2) + "\n")
-
-
-def machine() -> str:
-    """Processor, cores, system and Python in one line."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if ":" in line and
-                 line.split(":", 1)[0].strip() in ("model name", "Model")]  # fmt: skip
-        model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0))
-    return f"{model}, {cores} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from ..scene.camera import CameraModel
-from .layout import MessageError, set_data, set_header
+from .layout import MessageError, data_bytes, set_data, set_header
 
-_UINT8, _UINT32, _FLOAT32 = 2, 6, 7
+_UINT8, _UINT32, _FLOAT32, _FLOAT64 = 2, 6, 7, 8
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,59 @@ def fill_points(
         MessageError: the sizes differ.
     """
     make_field = _ros_point_field() if point_field is None else point_field
-    points = make_points(depth, rgb, labels, confidence, camera)
-    msg.height, msg.width = camera.height, camera.width
-    msg.fields = [make_field(**asdict(field)) for field in FIELDS]
-    msg.is_bigendian = False
-    msg.point_step = POINT_STEP
-    msg.row_step = POINT_STEP * camera.width
-    msg.is_dense = False
-    set_data(msg, points)
+    fields = cloud_fields(make_points(depth, rgb, labels, confidence, camera), make_field)
+    data = fields.pop("data")
+    for name, value in fields.items():
+        setattr(msg, name, value)
+    set_data(msg, data)
     set_header(msg, header)
     return msg
+
+
+def cloud_fields(points: np.ndarray, point_field: Any) -> dict[str, Any]:
+    """The fields of a sensor_msgs/PointCloud2 that holds `points` [H, W] of `make_points`, all but its header."""
+    height, width = points.shape
+    return {
+        "height": height,
+        "width": width,
+        "fields": [point_field(**asdict(field)) for field in FIELDS],
+        "is_bigendian": False,
+        "point_step": POINT_STEP,
+        "row_step": POINT_STEP * width,
+        "data": points.reshape(-1).view(np.uint8),
+        "is_dense": False,
+    }
+
+
+def cloud_xyz(msg: Any) -> np.ndarray:
+    """The points of any sensor_msgs/PointCloud2 with float fields x, y and z: float64 [N, 3], in its own frame.
+
+    Raises:
+        MessageError: a field is missing or no float, or the data are shorter than the fields say.
+    """
+    formats = {_FLOAT32: "f4", _FLOAT64: "f8"}
+    found = {field.name: field for field in msg.fields}
+    missing = [name for name in "xyz" if name not in found or found[name].datatype not in formats]
+    if missing:
+        raise MessageError(
+            f"the cloud has no float field {', '.join(missing)}; it has {', '.join(found) or 'no fields'}"
+        )
+    order = ">" if msg.is_bigendian else "<"
+    kind = np.dtype(
+        {
+            "names": list("xyz"),
+            "formats": [order + formats[found[name].datatype] for name in "xyz"],
+            "offsets": [found[name].offset for name in "xyz"],
+            "itemsize": msg.point_step,
+        }
+    )
+    data = data_bytes(msg.data)
+    if data.size < msg.row_step * msg.height or msg.row_step < msg.point_step * msg.width:
+        raise MessageError(
+            f"the cloud of {msg.width} x {msg.height} points has {data.size} bytes, {msg.row_step} a row expected"
+        )
+    points = np.ndarray((msg.height, msg.width), kind, data, 0, (msg.row_step, msg.point_step)).reshape(-1)
+    return np.stack([points[name] for name in "xyz"], axis=-1).astype(np.float64)
 
 
 def _ros_point_field() -> Any:

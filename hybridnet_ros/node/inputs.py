@@ -10,8 +10,8 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node import qos
-from hybridnet_ros.node.cameras import CameraInfos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
 from hybridnet_ros.node.health import Health, Level
 

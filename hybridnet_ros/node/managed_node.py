@@ -14,8 +14,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from hybridnet_ros.engine import EngineError, open_engine
+from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node import process
-from hybridnet_ros.node.cameras import CameraInfos
 from hybridnet_ros.node.frame import Frame
 from hybridnet_ros.node.health import Drop, Health, Level
 from hybridnet_ros.node.inputs import Inputs

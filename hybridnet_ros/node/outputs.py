@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import fill_camera_info, fill_image, fill_points
 from hybridnet_ros.node import qos
 from hybridnet_ros.node.parameters import Settings
@@ -24,8 +25,6 @@ try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # not among the wheels of pip
     LabelInfo = VisionClass = None
-
-UNLABELLED = 255
 
 _NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
 _TOPICS = {
@@ -48,9 +47,7 @@ class Answer:
     Attributes:
         header: the image's own header: every output carries it unchanged.
         rgb: uint8 [H, W, 3].
-        depth: float32 [H, W] metres, limited to the range of the settings (NaN, +Inf, -Inf).
-        labels: uint8 [H, W].
-        confidence: uint8 [H, W].
+        view: depth, labels and confidence.
         info: the CameraInfo of this image, if known.
         camera: the pinhole camera made of it.
         settings: the parameters that hold for this frame.
@@ -58,19 +55,15 @@ class Answer:
 
     header: Any
     rgb: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    confidence: NDArray[np.uint8]
+    view: View
     info: Any | None
     camera: CameraModel | None
     settings: Settings
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
-        """`labels` with UNLABELLED where the network is less sure than the parameter min_confidence."""
-        if self.settings.min_confidence <= 0.0:
-            return self.labels
-        return np.where(self.confidence < self.settings.min_confidence * 255, np.uint8(UNLABELLED), self.labels)
+        """The labels, UNLABELLED where the network is less sure than the parameter min_confidence."""
+        return self.view.mask(self.settings.min_confidence)
 
 
 class Outputs:
@@ -138,20 +131,22 @@ class Outputs:
     def _message(self, name: str, answer: Answer) -> Any:
         header, settings, camera = answer.header, answer.settings, answer.camera
         if name in ("depth/camera_info", "segmentation/camera_info"):
-            height, width = answer.labels.shape
+            height, width = answer.view.labels.shape
             return fill_camera_info(CameraInfo(), answer.info, header, width, height)
         if name == "depth/image":
             if settings.depth_encoding == "16UC1":
-                return fill_image(Image(), depth_to_millimetres(answer.depth), "16UC1", header)
-            return fill_image(Image(), answer.depth, "32FC1", header)
+                return fill_image(Image(), depth_to_millimetres(answer.view.depth), "16UC1", header)
+            return fill_image(Image(), answer.view.depth, "32FC1", header)
         if name == "segmentation/mask":
             return fill_image(Image(), answer.mask, "mono8", header)
         if name == "segmentation/confidence":
-            return fill_image(Image(), answer.confidence, "mono8", header)
+            return fill_image(Image(), answer.view.confidence, "mono8", header)
         if name == "segmentation/color":
             return fill_image(Image(), colorize_labels(answer.mask, self._palette), "rgb8", header)
         if name == "depth/color":
-            colors = colorize_depth(answer.depth, settings.color_min_depth, settings.color_max_depth)
+            colors = colorize_depth(answer.view.depth, settings.color_min_depth, settings.color_max_depth)
             return fill_image(Image(), colors, "rgb8", header)
         assert name == "points" and camera is not None, "`publish` leaves it out without a camera"
-        return fill_points(PointCloud2(), answer.depth, answer.rgb, answer.mask, answer.confidence, camera, header)
+        return fill_points(
+            PointCloud2(), answer.view.depth, answer.rgb, answer.mask, answer.view.confidence, camera, header
+        )

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine import Engine
-from hybridnet_ros.messages import MessageError, camera_model, compressed_to_rgb, image_to_rgb
-from hybridnet_ros.node.cameras import CameraInfos
+from hybridnet_ros.engine.perception import perceive
+from hybridnet_ros.messages import CameraInfos, MessageError, camera_model, to_rgb
 from hybridnet_ros.node.frame import RAW, Frame, age_ms
 from hybridnet_ros.node.health import Drop, Health, Level
 from hybridnet_ros.node.inputs import Inputs
 from hybridnet_ros.node.outputs import Answer, Outputs
 from hybridnet_ros.node.parameters import Settings
 from hybridnet_ros.scene.camera import CameraError, CameraModel
-from hybridnet_ros.scene.depth import limit_depth
 
 _CAMERA_INFO_WAIT_S = 0.25
 _REPEAT_S = 5.0
@@ -54,7 +53,6 @@ class Pipeline:
             on_failing: is told the reason when `max_failures` frames in a row failed.
         """
         self._engine = engine
-        self._beyond = engine.manifest.beyond_labels
         self._inputs = inputs
         self._infos = infos
         self._outputs = outputs
@@ -97,17 +95,15 @@ class Pipeline:
         if not wanted:
             return Drop.NO_SUBSCRIBER
 
-        rgb = image_to_rgb(frame.message) if frame.transport == RAW else compressed_to_rgb(frame.message)
+        rgb = to_rgb(frame.message)
         self._health.clear_trouble("image")
         frame.decoded_ns = time.monotonic_ns()
 
         info, camera = self._camera(header, rgb)
-        prediction = self._engine.predict(rgb[np.newaxis], fx=camera.fx if camera else None)
+        view = perceive(self._engine, rgb, camera.fx if camera else None, settings.min_depth, settings.max_depth)
         frame.inferred_ns = time.monotonic_ns()
 
-        depth, labels, confidence = prediction.depth[0], prediction.labels[0], prediction.confidence[0]
-        limit_depth(depth, settings.min_depth, settings.max_depth, labels, self._beyond)
-        missing = self._outputs.publish(Answer(header, rgb, depth, labels, confidence, info, camera, settings), wanted)
+        missing = self._outputs.publish(Answer(header, rgb, view, info, camera, settings), wanted)
         if missing:
             self._say_once(f"not published without CameraInfo: {', '.join(f'~/{name}' for name in missing)}")
         frame.published_ns = time.monotonic_ns()

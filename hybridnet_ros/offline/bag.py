@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -55,6 +56,16 @@ class Bag:
         )
 
     @property
+    def start_ns(self) -> int:
+        """When the first message was recorded; 0 in an empty bag."""
+        return int(self._reader.start_time) if self._reader.message_count else 0
+
+    @property
+    def end_ns(self) -> int:
+        """Just after the last message was recorded; 0 in an empty bag."""
+        return int(self._reader.end_time) if self._reader.message_count else 0
+
+    @property
     def duration_s(self) -> float:
         """Seconds from the first message to the last."""
         return max(0.0, (self._reader.duration - 1) / 1e9)
@@ -83,13 +94,15 @@ class Bag:
         for connection, stamp_ns, data in self._records(topics):
             yield Record(stamp_ns, connection.topic, data)
 
-    def messages(self, *topics: str) -> Iterator[Record]:
+    def messages(self, *topics: str, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Record]:
         """As `raw`, each as a message object with ROS's fields; sequences of numbers are NumPy arrays.
+
+        Only those recorded from `start_ns` on and before `stop_ns`, if given; the others are not even read.
 
         Raises:
             BagError: also when a message cannot be decoded.
         """
-        for connection, stamp_ns, data in self._records(topics):
+        for connection, stamp_ns, data in self._records(topics, start_ns, stop_ns):
             with self._damage_reported():
                 message = self._typestore.deserialize_cdr(data, connection.msgtype)
             yield Record(stamp_ns, connection.topic, message)
@@ -106,14 +119,16 @@ class Bag:
     ) -> None:
         self.close()
 
-    def _records(self, topics: tuple[str, ...]) -> Iterator[tuple[Any, int, bytes]]:
+    def _records(
+        self, topics: tuple[str, ...], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[tuple[Any, int, bytes]]:
         known = {topic.name for topic in self.topics}
         for name in topics:
             if name not in known:
                 raise BagError(f"{self.path} has no topic {name}; {self._contents()}")
         chosen = [c for c in self._reader.connections if not topics or c.topic in topics]
         with self._damage_reported():
-            yield from self._reader.messages(chosen)
+            yield from self._reader.messages(chosen, start_ns, stop_ns)
 
     def _contents(self) -> str:
         return f"it has {', '.join(map(str, self.topics)) or 'no topics'}"
@@ -126,7 +141,10 @@ class Bag:
             raise BagError(f"{self.path} is damaged: {_reason(error)}. {_RESTORE}") from error
 
 
-_RESTORE = "Copy it again from where it was recorded (`ros2 bag reindex` rebuilds a missing metadata.yaml)"
+_RESTORE = (
+    "Copy it again from where it was recorded (`mcap recover` rescues what is in a cut-off .mcap, `ros2 bag reindex` "
+    "rebuilds a missing metadata.yaml)"
+)
 
 
 def open_bag(path: str | Path) -> Bag:
@@ -138,7 +156,6 @@ def open_bag(path: str | Path) -> Bag:
     path = Path(path)
     try:
         from rosbags.rosbag2 import Reader
-        from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise BagError(f"reading bags needs the package rosbags ({error}): pip install rosbags") from error
 
@@ -151,7 +168,25 @@ def open_bag(path: str | Path) -> Bag:
         reader.open()
     except Exception as error:  # as above
         raise BagError(f"{path} cannot be read: {_reason(error)}. {_RESTORE}") from error
-    return Bag(path, reader, get_typestore(Stores.ROS2_HUMBLE))
+    return Bag(path, reader, typestore())
+
+
+_VISION_MSGS = {
+    "vision_msgs/msg/VisionClass": "uint16 class_id\nstring class_name\n",
+    "vision_msgs/msg/LabelInfo": "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n",
+}
+"""What names the classes of a label image; `rosbags` does not bring it along."""
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Any:
+    """The message types of ROS 2 that we read and write, for `rosbags`."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    for name, definition in _VISION_MSGS.items():
+        types.register(get_types_from_msg(definition, name))
+    return types
 
 
 def _reason(error: BaseException) -> str:

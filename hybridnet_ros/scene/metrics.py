@@ -96,6 +96,10 @@ class SegmentationMetrics:
         return scores
 
 
+DEPTH_TERMS = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "square", "log", "log_square")
+"""What is added up over pixels; `depth_figures` makes the measures of the sums."""
+
+
 class DepthMetrics:
     """Depth measured over valid pixels; y' prediction, y truth, in metres, d = ln y' - ln y.
 
@@ -112,8 +116,6 @@ class DepthMetrics:
     A truth is valid where it is finite, positive and, with a cap, not beyond it. Predictions are clipped to
     [minimum, cap]. Other tool boxes multiply by 100, put factors before (mean d)^2 or leave the root out.
     """
-
-    _SUMS = ("delta1", "delta2", "delta3", "abs_rel", "sq_rel", "square", "log", "log_square")
 
     def __init__(self, cap: float | None = None, minimum: float = 1e-3) -> None:
         """Metrics up to `cap` metres (80 is usual for driving), or of all depths."""
@@ -134,20 +136,7 @@ class DepthMetrics:
         present = np.isfinite(predicted)
         predicted, true = predicted[present].clip(self.minimum, self.cap), true[present]
 
-        error = predicted - true
-        log_error = np.log(predicted) - np.log(true)
-        ratio = np.maximum(predicted / true, true / predicted)
-        sums = np.array(
-            [
-                *(np.count_nonzero(ratio < 1.25**power) for power in (1, 2, 3)),
-                np.sum(np.abs(error) / true),
-                np.sum(error**2 / true),
-                np.sum(error**2),
-                np.sum(log_error),
-                np.sum(log_error**2),
-            ],
-            np.float64,
-        )
+        sums = depth_terms(predicted, true).sum(axis=1)
         self._images.append((sums, len(true), int(present.size - len(true))))
 
     def merge(self, other: DepthMetrics) -> None:
@@ -158,13 +147,13 @@ class DepthMetrics:
 
     def pooled(self) -> dict[str, float]:
         """Figures over the pixels of all images together, nan without pixels."""
-        sums = sum((sums for sums, _, _ in self._images), np.zeros(len(self._SUMS)))
-        return {**self._figures(sums, self._pixels), "pixels": self._pixels, "missing": self._missing}
+        sums = sum((sums for sums, _, _ in self._images), np.zeros(len(DEPTH_TERMS)))
+        return {**depth_figures(sums, self._pixels), "pixels": self._pixels, "missing": self._missing}
 
     def per_image(self) -> dict[str, float]:
         """Mean of the figures of single images, over the images that have valid pixels; nan without any."""
-        figures = [self._figures(sums, pixels) for sums, pixels, _ in self._images if pixels]
-        names = self._figures(np.zeros(len(self._SUMS)), 0)
+        figures = [depth_figures(sums, pixels) for sums, pixels, _ in self._images if pixels]
+        names = depth_figures(np.zeros(len(DEPTH_TERMS)), 0)
         means = {name: _mean([each[name] for each in figures]) for name in names}
         return {**means, "pixels": self._pixels, "missing": self._missing}
 
@@ -176,19 +165,35 @@ class DepthMetrics:
     def _missing(self) -> int:
         return sum(missing for _, _, missing in self._images)
 
-    @classmethod
-    def _figures(cls, sums: NDArray[np.float64], pixels: int) -> dict[str, float]:
-        means = sums / pixels if pixels else np.full(len(cls._SUMS), np.nan)
-        mean = dict(zip(cls._SUMS, means.tolist(), strict=True))
-        si_var = mean["log_square"] - mean["log"] ** 2
-        si_var = si_var if math.isnan(si_var) else max(0.0, si_var)  # rounding can make it a little less than nothing
-        return {
-            **{name: mean[name] for name in ("delta1", "delta2", "delta3", "abs_rel", "sq_rel")},
-            "rmse": math.sqrt(mean["square"]),
-            "rmse_log": math.sqrt(mean["log_square"]),
-            "si_log": math.sqrt(si_var),
-            "si_var": si_var,
-        }
+
+def depth_terms(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
+    """DEPTH_TERMS of each pixel, float64 [8, pixels]; both depths in metres, finite and positive, [pixels]."""
+    terms = np.empty((len(DEPTH_TERMS), len(true)))
+    error = predicted - true
+    ratio = np.maximum(predicted / true, true / predicted)
+    for row, power in enumerate((1, 2, 3)):
+        terms[row] = ratio < 1.25**power
+    terms[3] = np.abs(error) / true
+    terms[4] = error**2 / true
+    terms[5] = error**2
+    terms[6] = np.log(predicted) - np.log(true)
+    terms[7] = terms[6] ** 2
+    return terms
+
+
+def depth_figures(sums: NDArray[np.float64], pixels: int) -> dict[str, float]:
+    """The measures of DepthMetrics, nan without pixels, of sums [8] of DEPTH_TERMS over so many pixels."""
+    means = sums / pixels if pixels else np.full(len(DEPTH_TERMS), np.nan)
+    mean = dict(zip(DEPTH_TERMS, means.tolist(), strict=True))
+    si_var = mean["log_square"] - mean["log"] ** 2
+    si_var = si_var if math.isnan(si_var) else max(0.0, si_var)  # rounding can make it a little less than nothing
+    return {
+        **{name: mean[name] for name in ("delta1", "delta2", "delta3", "abs_rel", "sq_rel")},
+        "rmse": math.sqrt(mean["square"]),
+        "rmse_log": math.sqrt(mean["log_square"]),
+        "si_log": math.sqrt(si_var),
+        "si_var": si_var,
+    }
 
 
 def _same_shape(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray, NDArray]:

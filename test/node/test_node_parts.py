@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image
 
 from hybridnet_ros.engine import open_engine
-from hybridnet_ros.node.cameras import CameraInfos
+from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
 from hybridnet_ros.node.health import Drop, Health, Level, percentiles
 from hybridnet_ros.node.mailbox import Mailbox

@@ -1,0 +1,53 @@
+"""From one picture to what is published about it: the one road that the node and the evaluation of bags both take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridnet_ros.engine.engine import Engine
+from hybridnet_ros.scene.depth import limit_depth
+
+UNLABELLED = 255
+
+
+@dataclass(frozen=True)
+class View:
+    """What the network sees in one picture of H x W px, as it is published.
+
+    Attributes:
+        depth: float32 [H, W] metres, limited to the range asked for (NaN, +Inf, -Inf).
+        labels: uint8 [H, W].
+        confidence: uint8 [H, W], 0 to 255.
+    """
+
+    depth: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+    def mask(self, min_confidence: float) -> NDArray[np.uint8]:
+        """`labels`, UNLABELLED where the network is less sure than `min_confidence` (0 to 1)."""
+        if min_confidence <= 0.0:
+            return self.labels
+        return np.where(self.confidence < min_confidence * 255, np.uint8(UNLABELLED), self.labels)
+
+
+def perceive(engine: Engine, rgb: NDArray[np.uint8], fx: float | None, min_depth: float, max_depth: float) -> View:
+    """Depth and labels of one picture.
+
+    Args:
+        engine: runs the network.
+        rgb: uint8 [H, W, 3].
+        fx: the focal length of `rgb` in px; without it depth is as at the training focal length.
+        min_depth: metres; nearer is -Inf.
+        max_depth: metres; farther, and classes that are beyond range by nature, are +Inf.
+
+    Raises:
+        EngineError: the engine cannot take the picture, or failed.
+    """
+    prediction = engine.predict(rgb[np.newaxis], fx=fx)
+    depth, labels, confidence = prediction.depth[0], prediction.labels[0], prediction.confidence[0]
+    limit_depth(depth, min_depth, max_depth, labels, engine.manifest.beyond_labels)
+    return View(depth, labels, confidence)

@@ -1,0 +1,326 @@
+"""The figures of evaluate-bag are those that other code computes from the same files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import Reader
+
+from hybridnet_ros.engine import open_engine
+from hybridnet_ros.offline.bag import typestore
+from hybridnet_ros.offline.evaluation import DepthFigures
+from hybridnet_ros.resources import share_path
+from recordings import (
+    DEPTH,
+    FRAME,
+    HEIGHT,
+    IMAGE,
+    INFO,
+    LABEL_INFO,
+    LABELS,
+    START_NS,
+    WIDTH,
+    Recording,
+    picture,
+    true_depth,
+    true_labels,
+    write_drive,
+)
+from tiny import TINY_LABELS
+
+BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+def independent_prediction(engine: Any, rgb: np.ndarray, fx: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth as published (0.1 to 80 m, sky out of range), labels and confidence."""
+    seen = engine.predict(rgb[None], fx)
+    depth, labels = seen.depth[0].astype(np.float64), seen.labels[0]
+    depth[(depth > 80) | (labels == TINY_LABELS.index("sky"))] = np.inf
+    depth[depth < 0.1] = -np.inf
+    return depth, labels, seen.confidence[0]
+
+
+def independent_depth_figures(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
+    """The paper's measures over all pixels, from their definitions; pixels as flat arrays."""
+    y_, y = np.concatenate(predicted), np.concatenate(truth).astype(np.float64)
+    missing = int(np.sum(~np.isfinite(y_)))
+    y_, y = y_[np.isfinite(y_)], y[np.isfinite(y_)]
+    d = np.log(y_) - np.log(y)
+    ratio = np.maximum(y_ / y, y / y_)
+    return {
+        "delta1": np.mean(ratio < 1.25),
+        "delta2": np.mean(ratio < 1.25**2),
+        "delta3": np.mean(ratio < 1.25**3),
+        "abs_rel": np.mean(abs(y_ - y) / y),
+        "sq_rel": np.mean((y_ - y) ** 2 / y),
+        "rmse": math.sqrt(np.mean((y_ - y) ** 2)),
+        "rmse_log": math.sqrt(np.mean(d**2)),
+        "si_log": math.sqrt(np.mean(d**2) - np.mean(d) ** 2),
+        "si_var": np.mean(d**2) - np.mean(d) ** 2,
+        "pixels": len(y),
+        "missing": missing,
+    }
+
+
+def assert_same(figures: DepthFigures | None, expected: dict[str, float], rel: float = 1e-9) -> None:
+    assert figures is not None
+    assert vars(figures) == pytest.approx(expected, rel=rel)
+
+
+def test_demo_bag_agrees_with_the_files(evaluate_bag: Callable[..., Any], tiny_engine: Path) -> None:
+    bag = share_path("demo", "kitti_sequence")
+    lidar = "/lidar/depth/compressed"
+    outcome = evaluate_bag(bag, "--depth-topic", lidar, "--no-bag")
+    assert outcome.code == 0, outcome.said
+
+    images, truths, fx = {}, {}, 0.0
+    with AnyReader([bag]) as reader:
+        for connection, stamp_ns, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            if connection.topic == lidar:
+                truths[stamp_ns] = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED) / 1000.0
+            elif connection.topic == "/camera/camera_info":
+                fx = float(message.k[0])
+            else:
+                images[stamp_ns] = cv2.imdecode(message.data, cv2.IMREAD_COLOR)[..., ::-1]
+    predicted, true = [], []
+    with open_engine(tiny_engine, "onnx_cpu", threads=1) as engine:
+        for stamp_ns, rgb in images.items():
+            depth, _, _ = independent_prediction(engine, np.ascontiguousarray(rgb), fx)
+            valid = (truths[stamp_ns] > 0) & (truths[stamp_ns] <= 80)
+            predicted.append(depth[valid])
+            true.append(truths[stamp_ns][valid])
+    total = outcome.evaluation.total
+    assert total.frames == len(images) == 40
+    # Millimetres are metres in float32 there and in float64 here.
+    assert_same(total.depth, independent_depth_figures(predicted, true), rel=1e-6)
+    each = [independent_depth_figures([p], [t]) for p, t in zip(predicted, true, strict=True)]
+    assert total.depth_per_image.abs_rel == pytest.approx(np.mean([one["abs_rel"] for one in each]), rel=1e-6)
+    assert [frame.depth.abs_rel for frame in outcome.evaluation.frames] == pytest.approx(
+        [one["abs_rel"] for one in each], rel=1e-6
+    )
+
+
+def test_dense_truth_agrees_in_every_figure(
+    evaluate_bag: Callable[..., Any], tiny_engine: Path, tmp_path: Path
+) -> None:
+    count = 6
+    bag = write_drive(tmp_path / "drive", count)
+    outcome = evaluate_bag(bag, "--depth-topic", DEPTH, "--labels-topic", LABELS)
+    assert outcome.code == 0, outcome.said
+    total = outcome.evaluation.total
+
+    with open_engine(tiny_engine, "onnx_cpu", threads=1) as engine:
+        seen = [independent_prediction(engine, picture(n), fx=160.0) for n in range(count)]
+    depth, labels, confidence = (np.stack(each) for each in zip(*seen, strict=True))
+    truth = np.stack([true_depth(n) for n in range(count)])
+    true = np.stack([true_labels(n) for n in range(count)])
+    valid = np.isfinite(truth) & (truth <= 80)
+
+    assert total.confidence == pytest.approx(confidence.mean() / 255)
+    assert total.finite_depth == pytest.approx(np.isfinite(depth).mean())
+    assert_same(total.depth, independent_depth_figures([depth[valid]], [truth[valid]]))
+    for near, far, band in zip(BANDS[:-1], BANDS[1:], total.bands, strict=True):
+        inside = valid & (truth > near) & (truth <= far)
+        assert (band.near, band.far) == (near, far)
+        if np.isfinite(depth[inside]).any():
+            assert_same(band.depth, independent_depth_figures([depth[inside]], [truth[inside]]))
+    for number, each in enumerate(total.classes):
+        own = labels == number
+        assert each.share == pytest.approx(own.mean())
+        assert each.confidence == pytest.approx(confidence[own].mean() / 255)
+        if np.isfinite(depth[valid & own]).any():
+            assert_same(each.depth, independent_depth_figures([depth[valid & own]], [truth[valid & own]]))
+
+    confusion = [[int(np.sum((true == i) & (labels == j))) for j in range(3)] + [0] for i in range(3)]
+    assert [list(row) for row in total.segmentation.confusion] == confusion
+    n = np.array(confusion)[:, :3]
+    iou = np.diag(n) / (n.sum(0) + n.sum(1) - np.diag(n))
+    assert total.segmentation.global_accuracy == pytest.approx(np.trace(n) / n.sum())
+    assert total.segmentation.class_accuracy == pytest.approx(np.mean(np.diag(n) / n.sum(1)))
+    assert total.segmentation.iou == pytest.approx(tuple(iou))
+    assert total.segmentation.mean_iou == pytest.approx(iou.mean())
+    first = outcome.evaluation.frames[0]
+    assert first.accuracy == pytest.approx(np.mean((labels[0] == true[0])[true[0] != 255]))
+
+
+def test_without_references_says_what_can_be_known(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = evaluate_bag(write_drive(tmp_path / "drive", 12, truth=False), "--no-bag")
+    assert outcome.code == 0, outcome.said
+    total = outcome.evaluation.total
+    assert (total.depth, total.segmentation, total.depth_matches) == (None, None, None)
+    assert total.rate_hz == pytest.approx(10.0)
+    assert total.duration_s == pytest.approx(1.1)
+    assert total.consistency.pairs == 11
+    assert total.consistency.labels > 0.9, "the scene moves with the flow that is compensated"
+    assert {each.why for each in outcome.evaluation.highlights} == {"least confident", "least steady"}
+    assert not (outcome.folder / "predictions").exists()
+
+
+def test_predictions_have_the_topics_types_and_stamps_of_the_node(
+    evaluate_bag: Callable[..., Any], tiny_engine: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate_bag(write_drive(tmp_path / "drive", 3, truth=False), "--colors", "--points")
+    assert outcome.code == 0, outcome.said
+    found: dict[str, list[Any]] = {}
+    with Reader(outcome.folder / "predictions" / "0_drive") as reader:
+        latched = next(c for c in reader.connections if c.topic.endswith("label_info"))
+        assert latched.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
+        for connection, stamp_ns, data in reader.messages():
+            message = typestore().deserialize_cdr(data, connection.msgtype)
+            found.setdefault(f"{connection.topic} {connection.msgtype}", []).append((stamp_ns, message))
+    images = ("depth/image", "segmentation/mask", "segmentation/confidence", "segmentation/color", "depth/color")
+    per_frame = [f"/hybridnet/{name} sensor_msgs/msg/Image" for name in images]
+    per_frame += [f"/hybridnet/{name}/camera_info sensor_msgs/msg/CameraInfo" for name in ("depth", "segmentation")]
+    per_frame += ["/hybridnet/points sensor_msgs/msg/PointCloud2"]
+    assert set(found) == {*per_frame, "/hybridnet/segmentation/label_info vision_msgs/msg/LabelInfo"}
+    stamps = [START_NS + n * 100_000_000 for n in range(3)]
+    for name in per_frame:
+        headers = [message.header for _, message in found[name]]
+        assert [h.stamp.sec * 10**9 + h.stamp.nanosec for h in headers] == stamps
+        assert [recorded for recorded, _ in found[name]] == stamps
+        assert {h.frame_id for h in headers} == {FRAME}
+    with open_engine(tiny_engine, "onnx_cpu", threads=1) as engine:
+        depth, labels, _ = independent_prediction(engine, picture(1), fx=160.0)
+    published = found["/hybridnet/depth/image sensor_msgs/msg/Image"][1][1]
+    assert published.encoding == "32FC1"
+    np.testing.assert_array_equal(published.data.view(np.float32).reshape(HEIGHT, WIDTH), depth.astype(np.float32))
+    mask = found["/hybridnet/segmentation/mask sensor_msgs/msg/Image"][1][1]
+    np.testing.assert_array_equal(mask.data.reshape(HEIGHT, WIDTH), labels)
+    names = found["/hybridnet/segmentation/label_info vision_msgs/msg/LabelInfo"][0][1].class_map
+    assert [(each.class_id, each.class_name) for each in names] == [
+        (0, "road"), (1, "car"), (2, "sky"), (255, "unlabelled"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "how", [{"storage": "sqlite3"}, {"compression": "message"}, {"compression": "file"}, {"compression": "storage"}]
+)
+def test_every_kind_of_bag_gives_the_same(
+    evaluate_bag: Callable[..., Any], tmp_path: Path, how: dict[str, str]
+) -> None:
+    options = ("--topic", IMAGE, "--depth-topic", DEPTH, "--no-bag")
+    plain = evaluate_bag(write_drive(tmp_path / "plain", 3), *options, output="one")
+    other = evaluate_bag(write_drive(tmp_path / "other", 3, **how), *options, output="two")
+    assert other.code == 0, other.said
+    assert other.evaluation.total == plain.evaluation.total
+
+
+def test_compressed_images_and_the_label_info_of_the_bag(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    bag = tmp_path / "drive"
+    with Recording(bag) as recording:
+        recording.label_info(LABEL_INFO, {10: "sky", 20: "car", 30: "road", 40: "hovercraft"})
+        for n in range(2):
+            recording.compressed(f"{IMAGE}/compressed", n / 10, picture(n), ".png", "rgb8; png compressed bgr8")
+            values = np.array([30, 20, 10] + [40] * 253, np.uint8)[true_labels(n)]
+            recording.compressed(f"{LABELS}/compressed", n / 10, values, ".png", "mono8; png compressed ")
+            recording.info(INFO, n / 10, fx=160.0)
+    named = evaluate_bag(bag, "--topic", f"{IMAGE}/compressed", "--labels-topic", f"{LABELS}/compressed", output="one")
+    assert named.code == 0, named.said
+    plain = evaluate_bag(write_drive(tmp_path / "plain", 2), "--labels-topic", LABELS, output="two")
+    assert named.evaluation.total.segmentation == plain.evaluation.total.segmentation
+    assert LABEL_INFO in named.evaluation.streams[0].label_reference
+
+    mapping = tmp_path / "values.yaml"
+    mapping.write_text("{10: sky, 20: car, 30: road}")
+    mapped = evaluate_bag(bag, "--topic", f"{IMAGE}/compressed", "--labels-topic", f"{LABELS}/compressed", "--classes",
+                          mapping, output="three")  # fmt: skip
+    assert mapped.evaluation.total.segmentation == plain.evaluation.total.segmentation
+
+
+def test_other_classes_are_compared_through_a_label_set(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    classes = tmp_path / "two.yaml"
+    classes.write_text(
+        "name: two\nnames: [ground, above]\ncolors: [[0, 0, 0], [1, 1, 1]]\nids: [0, 1]\nfrom_tiny3: [0, 0, 1]\n"
+    )
+    with Recording(tmp_path / "drive") as recording:
+        recording.info(INFO, 0.0, fx=160.0)
+        recording.image(IMAGE, 0.0, picture(0), "rgb8")
+        recording.image(LABELS, 0.0, np.array([0, 0, 1] + [255] * 253, np.uint8)[true_labels(0)], "mono8")
+    outcome = evaluate_bag(tmp_path / "drive", "--topic", IMAGE, "--labels-topic", LABELS, "--classes", classes)
+    assert outcome.code == 0, outcome.said
+    assert outcome.evaluation.total.segmentation.class_names == ("ground", "above")
+    plain = evaluate_bag(write_drive(tmp_path / "plain", 1), "--labels-topic", LABELS, output="two")
+    n = np.array(plain.evaluation.total.segmentation.confusion)[:, :3]
+    merged = [[n[:2, :2].sum(), n[:2, 2].sum(), 0], [n[2, :2].sum(), n[2, 2], 0]]
+    assert [list(row) for row in outcome.evaluation.total.segmentation.confusion] == merged
+
+
+@pytest.mark.parametrize("given", ["recorded", "file"])
+def test_lidar_is_projected_through_camera_info_and_extrinsic(
+    evaluate_bag: Callable[..., Any], tmp_path: Path, given: str
+) -> None:
+    # A LiDAR as robots have it: x forward, y left, z up, half a metre above the camera.
+    half = 0.5
+    columns, rows = np.meshgrid(np.arange(5, WIDTH, 11), np.arange(40, HEIGHT, 9))
+    z = 6.0 + 0.25 * columns
+    x, y = (columns - (WIDTH - 1) / 2) / 160.0 * z, (rows - (HEIGHT - 1) / 2) / 160.0 * z
+    points = np.stack([z, -x, -y - half], axis=-1).reshape(-1, 3)
+    behind = np.concatenate([points * 1.5 + [0, 0, half * 0.5], [[-5, 0, 0], [np.nan, 0, 0]]])
+    sparse = np.full((HEIGHT, WIDTH), np.nan, np.float32)
+    sparse[rows, columns] = z
+    for name, cloud in (("lidar", True), ("image", False)):
+        with Recording(tmp_path / name) as bag:
+            if given == "recorded":
+                bag.static_transform("base", FRAME, (1.0, 0.0, 1.0), (-0.5, 0.5, -0.5, 0.5))
+                bag.static_transform("base", "velodyne", (1.0, 0.0, 1.0 + half), (0.0, 0.0, 0.0, 1.0))
+            bag.info(INFO, 0.0, fx=160.0)
+            bag.image(IMAGE, 0.0, picture(0), "rgb8")
+            if cloud:
+                bag.points("/velodyne_points", 0.02, np.concatenate([points, behind]), "velodyne")
+            else:
+                bag.image(DEPTH, 0.0, sparse, "32FC1")
+    extrinsic = tmp_path / "extrinsic.yaml"
+    extrinsic.write_text("translation: [0, -0.5, 0]\nrotation: [0.5, -0.5, 0.5, 0.5]\n")
+    words = ["--extrinsic", extrinsic] if given == "file" else []
+    lidar = evaluate_bag(tmp_path / "lidar", "--depth-topic", "/velodyne_points", *words, output="one")
+    assert lidar.code == 0, lidar.said
+    image = evaluate_bag(tmp_path / "image", "--depth-topic", DEPTH, output="two")
+    got, expected = lidar.evaluation.total.depth, image.evaluation.total.depth
+    assert got.pixels >= expected.pixels == sparse.size - np.isnan(sparse).sum() - expected.missing
+    assert got.abs_rel == pytest.approx(expected.abs_rel, rel=0.5)
+    if given == "recorded":
+        again = evaluate_bag(tmp_path / "lidar", "--depth-topic", "/velodyne_points", "--extrinsic", extrinsic,
+                             output="three")  # fmt: skip
+        assert vars(again.evaluation.total.depth) == pytest.approx(vars(got), rel=1e-6)
+
+
+def test_folders_of_images_and_truth(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    for name in ("image", "depth", "labels"):
+        (tmp_path / name).mkdir()
+    for n in range(12):
+        cv2.imwrite(str(tmp_path / "image" / f"{n}.png"), picture(n))
+        np.save(tmp_path / "depth" / f"{n}.npy", true_depth(n))
+        cv2.imwrite(str(tmp_path / "labels" / f"{n}.png"), true_labels(n))
+    (tmp_path / "depth" / "3.npy").unlink()
+    outcome = evaluate_bag(tmp_path / "image", "--fx", 160, "--depth-folder", tmp_path / "depth", "--labels-folder",
+                           tmp_path / "labels")  # fmt: skip
+    assert outcome.code == 0, outcome.said
+    total = outcome.evaluation.total
+    assert (total.depth_matches.matched, total.depth_matches.unmatched) == (11, 1)
+    bag = evaluate_bag(write_drive(tmp_path / "drive", 12), "--labels-topic", LABELS, "--depth-topic", DEPTH,
+                       output="two")  # fmt: skip
+    assert total.segmentation == bag.evaluation.total.segmentation
+    own = [frame.depth for frame in outcome.evaluation.frames]
+    theirs = [frame.depth for frame in bag.evaluation.frames]
+    assert own[3] is None
+    assert own[:3] + own[4:] == theirs[:3] + theirs[4:], "10 comes after 9"
+
+
+def test_a_video(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "drive.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 20.0, (WIDTH, HEIGHT))
+    for n in range(5):
+        video.write(picture(n))
+    video.release()
+    outcome = evaluate_bag(path)
+    assert outcome.code == 0, outcome.said
+    assert outcome.evaluation.total.frames == 5
+    assert outcome.evaluation.total.rate_hz == pytest.approx(20.0)

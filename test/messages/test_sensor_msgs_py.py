@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import PointCloud2, PointField
 
 from hybridnet_ros.messages import fill_points, point_type
 from hybridnet_ros.messages.clouds import FIELDS, POINT_STEP, own_point_type
@@ -26,7 +26,7 @@ def test_the_cloud_is_the_one_that_sensor_msgs_py_makes_and_reads():
     depth = RANDOM.uniform(1, 80, (HEIGHT, WIDTH)).astype(np.float32)
     rgb = RANDOM.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     labels = RANDOM.integers(0, 19, (HEIGHT, WIDTH)).astype(np.uint8)
-    cloud = fill_points(PointCloud2(), depth, rgb, labels, labels, camera)
+    cloud = fill_points(PointCloud2(), depth, rgb, labels, labels, camera, PointField)
     points = point_cloud2.read_points(cloud)
     np.testing.assert_array_equal(points["z"].ravel(), depth.ravel())
     np.testing.assert_array_equal(points["label"].ravel(), labels.ravel())

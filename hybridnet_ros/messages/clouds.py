@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..scene.camera import CameraModel
-from .layout import MessageError, data_bytes, set_data, set_header
+from .layout import MessageError, data_bytes, fill
 
 _UINT8, _UINT32, _FLOAT32, _FLOAT64 = 2, 6, 7, 8
 
@@ -144,13 +144,7 @@ def fill_points(
     Raises:
         MessageError: the sizes differ.
     """
-    fields = cloud_fields(make_points(depth, rgb, labels, confidence, camera), point_field)
-    data = fields.pop("data")
-    for name, value in fields.items():
-        setattr(msg, name, value)
-    set_data(msg, data)
-    set_header(msg, header)
-    return msg
+    return fill(msg, cloud_fields(make_points(depth, rgb, labels, confidence, camera), point_field), header)
 
 
 def cloud_fields(points: np.ndarray, point_field: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .layout import MessageError, check_size, native, pixel_view, set_data, set_header
+from .layout import MessageError, check_size, fill, native, pixel_view
 from .with_cv_bridge import cv_bridge_converter
 
 
@@ -217,10 +217,4 @@ def fill_image(msg: Any, array: np.ndarray, encoding: str, header: Any = None) -
     Raises:
         MessageError: the array does not fit the encoding.
     """
-    fields = image_fields(array, encoding)
-    data = fields.pop("data")
-    for name, value in fields.items():
-        setattr(msg, name, value)
-    set_data(msg, data)
-    set_header(msg, header)
-    return msg
+    return fill(msg, image_fields(array, encoding), header)

@@ -101,3 +101,14 @@ def set_data(msg: Any, array: np.ndarray) -> None:
         msg._data = flat
     else:
         msg.data = flat
+
+
+def fill(msg: Any, fields: dict[str, Any], header: Any) -> Any:
+    """Gives `msg` the `fields`, among them `data` as an array, which is not copied, and the header; returns `msg`."""
+    for name, value in fields.items():
+        if name == "data":
+            set_data(msg, value)
+        else:
+            setattr(msg, name, value)
+    set_header(msg, header)
+    return msg

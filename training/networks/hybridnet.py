@@ -55,8 +55,8 @@ class HybridNet(nn.Module):
 class EngineGraph(nn.Module):
     """The network with its post-processing, as the engine contract wants it: bytes in, depth and bytes out.
 
-    Scores are turned into labels at half the image's size and doubled: measured against full size it costs
-    under 0.1 points of mIoU and spares a quarter of the run time on a CPU.
+    Scores are turned into labels at half the image's size and the labels doubled: argmax and softmax over all classes
+    then run on a quarter of the pixels.
     """
 
     def __init__(self, network: nn.Module, depth_range: tuple[float, float]) -> None:

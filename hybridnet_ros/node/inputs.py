@@ -73,9 +73,9 @@ class Inputs:
             silence = time.monotonic() - self._started
         log = self._node.get_logger()
         if image_timeout and silence > image_timeout:
-            if not self._health.has_trouble("no image"):
-                text = f"no image on {self.listening_to()} for {image_timeout:g} s: {self._why_no_image()}"
-                self._health.trouble("no image", Level.STALE if came_before else Level.WARN, text)
+            # Said again when the reason changes, as when a publisher comes up that sends nothing.
+            text = f"no image on {self.listening_to()} for {image_timeout:g} s: {self._why_no_image()}"
+            if self._health.trouble("no image", Level.STALE if came_before else Level.WARN, text):
                 log.warning(text)
         elif self._health.clear_trouble("no image"):
             log.info(f"images come on {self.listening_to()} again")

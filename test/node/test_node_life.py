@@ -194,6 +194,7 @@ def test_missing_images_are_noticed_and_explained(start_node: StartNode, make_ro
     camera.close()
 
     node = start_node("/waiting", engine=engine, image_timeout=0.5, diagnostics_period=0.1)
+    node.says("no image on /waiting/image and /waiting/image/compressed for 0.5 s: nothing publishes it")
     camera = make_robot("/waiting")
     node.says("it has a publisher, which sends nothing")
     assert camera.status().level == b"\x01"

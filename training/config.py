@@ -1,10 +1,18 @@
-"""What describes a run: a YAML file, read into typed models that refuse unknown keys by name."""
+"""What describes a run: a YAML file, read into typed models that refuse unknown keys by name.
 
+A variant of a recipe is the recipe with a few keys set otherwise on the command line:
+`--set network=fcn8s --set seed=2`. `network: NAME` stands for the blocks in configs/networks/NAME.yaml; single blocks
+are set as `network.upsampling=light`.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+NETWORKS = Path(__file__).parent / "configs" / "networks"
 
 
 class ConfigError(Exception):
@@ -16,19 +24,49 @@ class _Model(BaseModel):
 
 
 class NetworkConfig(_Model):
-    """The blocks of the network."""
+    """The blocks of the network; null leaves one out."""
 
-    features: str = "tf_efficientnet_lite0"  # timm name
-    global_depth: str = "tf_efficientnet_lite0"  # timm name; its early stages only
-    weights: Path | None = None  # ImageNet weights (safetensors), relative to the data folder
-    initial_depth: float = Field(20.0, gt=0)  # metres, where the global branch starts
+    # A timm name, or deeplab_vgg16, fcn_vgg16, segnet, googlenet.
+    features: str | None = "tf_efficientnet_lite0"
+    output_stride: Literal[8, 16, 32] = 32  # of timm features: less than 32 dilates the last stages
+    # depthnet (fully connected), or a timm name, of which the early stages are used (fully convolutional).
+    global_depth: str | None = "tf_efficientnet_lite0"
+    refining_depth: Literal["light", "depthnet", "layers"] | None = "light"
+    upsampling: Literal["light", "deeplab_aspp", "skip", "segnet"] | None = "light"
+    width: Annotated[float, Field(gt=0)] = 1.0  # scales the channels of published blocks, for small machines
+    weights: Path | None = None  # ImageNet weights of the features (safetensors or .pth), relative to the data folder
+    depth: Literal["log", "linear"] = "log"  # what the depth blocks predict: log of metres, or metres / depth_scale
+    depth_scale: Annotated[float, Field(gt=0)] = 80.0  # metres: the paper's Z_max
+    initial_depth: Annotated[float, Field(gt=0)] = 20.0  # metres, where the depth blocks start
+    depth_layers: Annotated[int, Field(ge=2)] = 19  # of refining_depth: layers
+    depth_layers_range: tuple[float, float] = (1.0, 100.0)  # metres, their least and greatest
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "NetworkConfig":
+        if self.refining_depth is None and self.upsampling is None:
+            raise ValueError("it predicts nothing: give refining_depth, upsampling or both")
+        if self.features is None and self.upsampling is not None:
+            raise ValueError("upsampling needs features: name some, or set upsampling to null")
+        if self.global_depth is not None and self.refining_depth in (None, "layers"):
+            raise ValueError(
+                "global_depth is refined by nothing: set it to null, or refining_depth to light or depthnet"
+            )
+        if self.weights is not None and self.features is None:
+            raise ValueError("weights are of the features, which are null: leave weights out")
+        return self
+
+
+SourceKind = Literal[
+    "road_scenes", "camvid", "cityscapes", "nyuv2", "kitti", "kitti_depth", "kitti_semantics", "folder"
+]
 
 
 class SourceConfig(_Model):
     """One source of training samples."""
 
-    kind: Literal["road_scenes"]
+    kind: SourceKind
     path: Path  # relative to the data folder
+    split: str | None = None  # of datasets that have some: train, val ...
     weight: float = Field(gt=0)  # share of the samples drawn, relative to the other sources
     labels: bool = True
     depth: bool = True
@@ -44,9 +82,20 @@ class DataConfig(_Model):
     sources: list[SourceConfig]
     crop: tuple[int, int] = (256, 512)  # height, width; multiples of 32
     scale: tuple[float, float] = (0.6, 1.7)  # of the size that a running engine would use
-    flip: float = Field(0.5, ge=0, le=1)
-    colour: float = Field(0.35, ge=0, le=1)  # strength of brightness, contrast, saturation and gamma changes
-    workers: int = Field(2, ge=0)
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    # Strength of brightness, contrast, saturation and gamma changes.
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.35
+    workers: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _possible(self) -> "DataConfig":
+        if not self.sources:
+            raise ValueError("sources: there is none to learn from")
+        if any(side <= 0 or side % 32 for side in self.crop):
+            raise ValueError(f"crop: {self.crop[0]} x {self.crop[1]} must be multiples of 32")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: {self.scale} must be positive, the least first")
+        return self
 
 
 class EngineConfig(_Model):
@@ -61,17 +110,45 @@ class EngineConfig(_Model):
     beyond: list[str] = []
 
 
-class LossConfig(_Model):
-    """Weights of the parts of the loss."""
+class WeightedLossConfig(_Model):
+    """Weighted sum of the parts of the loss; a weight of 0 leaves a part out."""
 
-    labels: float = Field(1.0, ge=0)
+    kind: Literal["weighted"] = "weighted"
+    labels: Annotated[float, Field(ge=0)] = 1.0
+    # Online hard example mining: only pixels whose true class gets less than `ohem_probability`, or the hardest share
+    # `ohem_keep` of the labelled pixels where fewer do.
+    label_loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
+    ohem_probability: Annotated[float, Field(gt=0, le=1)] = 0.7
+    ohem_keep: Annotated[float, Field(gt=0, le=1)] = 0.0625
     # Classes weigh as their share of the pixels to the power of minus this, from a step on; until then all alike.
-    label_balance: float = Field(0.0, ge=0, le=1)
-    balance_from: int = Field(0, ge=0)
-    depth: float = Field(1.0, ge=0)
-    global_depth: float = Field(0.5, ge=0)  # the same depth loss on the global branch's own map
-    gradient: float = Field(0.5, ge=0)  # multi-scale gradients of log depth
-    variance_focus: float = Field(0.85, ge=0, le=1)  # lambda of SILog
+    label_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    balance_from: Annotated[int, Field(ge=0)] = 0
+    depth: Annotated[float, Field(ge=0)] = 1.0
+    depth_loss: Literal["silog", "berhu"] = "silog"
+    variance_focus: Annotated[float, Field(ge=0, le=1)] = 0.85  # lambda of SILog
+    global_depth: Annotated[float, Field(ge=0)] = 0.5  # the same depth loss on the global branch's own map
+    gradient: Annotated[float, Field(ge=0)] = 0.5  # multi-scale gradients of log depth
+    depth_layers: Annotated[float, Field(ge=0)] = 1.0  # cross-entropy of depth layers, of networks that have them
+    uncertainty: bool = False  # the weights of the two tasks are learnt (Kendall 2018), on top of those above
+
+
+class PaperLossConfig(_Model):
+    """The paper's L_H = alpha * L_S + L_DL + L_DN, depth divided by network.depth_scale."""
+
+    kind: Literal["paper"]
+    alpha: Annotated[float, Field(ge=0)] = 1000.0
+    # caffe: Euclidean losses are sums over the pixels; mean: all of it divided by the pixels of the depth map.
+    reduction: Literal["caffe", "mean"] = "mean"
+
+
+def _loss_kind(value: Any) -> str:
+    return str(value.get("kind", "weighted") if isinstance(value, dict) else getattr(value, "kind", "weighted"))
+
+
+LossConfig = Annotated[
+    Annotated[WeightedLossConfig, Tag("weighted")] | Annotated[PaperLossConfig, Tag("paper")],
+    Discriminator(_loss_kind),
+]
 
 
 class OptimiserConfig(_Model):
@@ -79,28 +156,43 @@ class OptimiserConfig(_Model):
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
-    lr: float = Field(1e-3, gt=0)
-    backbone_lr: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(200, ge=0)
-    power: float = Field(0.9, gt=0)
-    clip: float = Field(5.0, gt=0)  # norm of the gradient
-    ema: float = Field(0.998, ge=0, lt=1)
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[int, Field(ge=0)] = 200
+    power: Annotated[float, Field(gt=0)] = 0.9
+    clip: Annotated[float, Field(gt=0)] = 5.0  # norm of the gradient
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     amp: bool = True  # bfloat16 autocast
 
 
 class ScheduleConfig(_Model):
     """When to look and when to save, in steps."""
 
-    checkpoint: int = Field(200, gt=0)
-    validate_every: int = Field(400, gt=0)
+    checkpoint: Annotated[int, Field(gt=0)] = 200
+    validate_every: Annotated[int, Field(gt=0)] = 400
+
+
+class TruthConfig(_Model):
+    """Data to score one task on."""
+
+    kind: SourceKind
+    path: Path  # relative to the data folder
+    split: str | None = None
+    about: str  # what the truth is, for the model card
+
+
+class DepthTruthConfig(TruthConfig):
+    """Data to score depth on."""
+
+    cap: float | None = None  # metres beyond which truth does not count
 
 
 class ValidationConfig(_Model):
-    """Folders with human labels (CamVid) and measured depth (KITTI), relative to the data folder."""
+    """What each task is scored on; a task that the network has and this lacks is not scored."""
 
-    camvid: Path
-    kitti_depth: Path
+    labels: TruthConfig | None = None
+    depth: DepthTruthConfig | None = None
 
 
 class RunConfig(_Model):
@@ -111,26 +203,76 @@ class RunConfig(_Model):
     network: NetworkConfig = NetworkConfig()
     data: DataConfig
     engine: EngineConfig
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = WeightedLossConfig()
     optimiser: OptimiserConfig
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig
 
+    @model_validator(mode="after")
+    def _scored(self) -> "RunConfig":
+        network, validation = self.network, self.validation
+        if not ((network.upsampling and validation.labels) or (network.refining_depth and validation.depth)):
+            raise ValueError("validation: nothing that the network predicts is scored: give labels or depth")
+        return self
 
-def load_config(path: Path) -> RunConfig:
-    """Read a run's description.
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
+    """Read a run's description, with changes such as `network=fcn8s` or `optimiser.steps=100`, in their order.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or has missing, unknown or wrong keys.
     """
+    values = _network_by_name(_read(path))
+    for change in changes:
+        _set(values, change)
+        _network_by_name(values)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {item['msg']}" for item in error.errors()]
+        changed = f" with {', '.join(changes)}" if changes else ""
+        raise ConfigError(f"{path}{changed} does not describe a run:\n" + "\n".join(lines)) from error
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """The whole of a run's description, defaults and changes included; `load_config` reads the same back."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} does not describe a run: it holds no keys")
+    return values
+
+
+def _network_by_name(values: dict[str, Any]) -> dict[str, Any]:
+    """Put the blocks in the place of a network's name."""
+    name = values.get("network")
+    if isinstance(name, str):
+        path = NETWORKS / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in NETWORKS.glob("*.yaml")))
+            raise ConfigError(f"network: there is none called {name}; there is {known}")
+        values["network"] = _read(path)
+    return values
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {change}: write KEY=VALUE, e.g. network.upsampling=light")
+    *way, last = key.split(".")
+    place: Any = values
     try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path} does not describe a run:\n" + "\n".join(lines)) from error
+        value = yaml.safe_load(text)
+        for step in way:
+            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        place[int(last) if isinstance(place, list) else last] = value
+    except (AttributeError, IndexError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"--set {change}: the config has no place {key}, or the value is not YAML") from error

@@ -3,8 +3,9 @@
     python -m training.evaluate driving --data DATA
     python -m training.evaluate runs/driving --data DATA --output figures.json
 
-Labels are scored on CamVid's eleven human classes (the network's nineteen are mapped), depth on KITTI's accumulated
-LiDAR at the network's own metric scale, capped at 80 m, over the image as a whole: no median scaling, no crop.
+Labels are scored in the truth's own label set (the driving network's nineteen classes are mapped to CamVid's eleven),
+depth at the network's own metric scale, over the image as a whole: no median scaling, no crop. The config says on what,
+and up to how many metres. A network of one task is scored on that one.
 """
 
 import argparse
@@ -22,21 +23,20 @@ from tqdm import tqdm
 from hybridnet_ros.engine import EngineError, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
-from hybridnet_ros.resources import share_path
-from hybridnet_ros.scene.labels import LabelSet
 from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
-from training.config import ConfigError, RunConfig, ValidationConfig, load_config
-from training.data.camvid import CamVid
-from training.data.kitti import KittiDepth
-from training.data.sample import DataError, Samples
+from training.config import ConfigError, DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
+from training.data.sample import DataError
+from training.data.sources import label_table, open_truth, read_label_set
 from training.networks import EngineGraph, HybridNet
 from training.run_folder import RunFolder
 
-DEPTH_CAP = 80.0  # metres
-
 
 class TorchSession:
-    """A network in PyTorch, with the post-processing of the exported graph, as an engine's session."""
+    """A network in PyTorch, with the post-processing of the exported graph, as an engine's session.
+
+    An engine says depth, labels and confidence. What a network of one task does not say is filled with depth 1 m, label
+    0 and confidence 0, for nobody to look at: it never leaves training.
+    """
 
     runtime = "pytorch"
     description = f"PyTorch {torch.__version__}"
@@ -49,11 +49,24 @@ class TorchSession:
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
         """Depth, labels and confidence [N, H, W] of uint8 [N, H, W, 3]."""
-        depth, labels, confidence = self.graph(torch.from_numpy(images).to(self.device))
-        return depth.cpu().numpy(), labels.cpu().numpy(), confidence.cpu().numpy()
+        outputs = self.graph(torch.from_numpy(images).to(self.device))
+        return filled(dict(zip(self.graph.outputs, (x.cpu().numpy() for x in outputs), strict=True)), images)
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def filled(
+    outputs: dict[str, NDArray[Any]], images: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Depth, labels and confidence of a network that may say less; see `TorchSession`."""
+    shape = images.shape[:3]
+    nothing = np.zeros(shape, np.uint8)
+    return (
+        outputs.get("depth", np.ones(shape, np.float32)),
+        outputs.get("labels", nothing),
+        outputs.get("confidence", nothing.copy()),
+    )
 
 
 def torch_engine(network: HybridNet, config: RunConfig) -> Engine:
@@ -68,7 +81,7 @@ def draft_manifest(config: RunConfig) -> Manifest:
         network=f"hybridnet_{engine.name}",
         onnx=f"hybridnet_{engine.name}.onnx",
         onnx_sha256="",
-        labels=LabelSet.from_yaml(share_path("config", "labels", f"{config.data.label_set}.yaml")),
+        labels=read_label_set(config.data.label_set),
         input=InputSpec(height=engine.height, width=engine.width, multiple=32, pixels=engine.pixels),
         fx=engine.fx,
         depth_range=engine.depth_range,
@@ -80,45 +93,75 @@ def draft_manifest(config: RunConfig) -> Manifest:
     )
 
 
+def scored(config: RunConfig) -> ValidationConfig:
+    """What of the config's validation a run's network can be scored on."""
+    network, validation = config.network, config.validation
+    return ValidationConfig(
+        labels=validation.labels if network.upsampling else None,
+        depth=validation.depth if network.refining_depth else None,
+    )
+
+
 def evaluate(engine: Engine, data: Path, validation: ValidationConfig) -> dict[str, dict[str, Any]]:
-    """Figures by dataset: `camvid` (G, C, IoU) and `kitti_depth` (the eight depth measures, pooled and per image)."""
-    return {
-        "camvid": _labels(engine, CamVid(data / validation.camvid)),
-        "kitti_depth": _depth(engine, KittiDepth(data / validation.kitti_depth)),
-    }
+    """Figures by task: `labels` (G, C, IoU) and `depth` (the eight depth measures, pooled and per image)."""
+    figures = {}
+    if validation.labels is not None:
+        figures["labels"] = _labels(engine, data, validation.labels)
+    if validation.depth is not None:
+        figures["depth"] = _depth(engine, data, validation.depth)
+    return figures
 
 
-def _labels(engine: Engine, samples: Samples) -> dict[str, Any]:
-    camvid = LabelSet.from_yaml(share_path("config", "labels", "camvid11.yaml"))
-    to_camvid = camvid.mapping_from(engine.manifest.labels.name)
-    metrics = SegmentationMetrics(len(camvid), camvid.ignore)
-    for index in tqdm(range(len(samples)), desc="CamVid", unit="image", leave=False, disable=None):
+def _labels(engine: Engine, data: Path, truth: TruthConfig) -> dict[str, Any]:
+    samples = open_truth(truth, data, labels=True, depth=False)
+    if samples.label_set is None:
+        raise ConfigError(f"validation.labels: {truth.kind} has no labels")
+    own, label_set = engine.manifest.labels, read_label_set(samples.label_set)
+    # To the truth's classes where the network's can be told from them, else the truth to the network's.
+    table, truth_table = None, None
+    if own.name in label_set.mappings:
+        table = label_set.mapping_from(own.name)
+    else:
+        truth_table, label_set = label_table(own, label_set.name), own
+    metrics = SegmentationMetrics(len(label_set), label_set.ignore)
+    for index in tqdm(range(len(samples)), desc="labels", unit="image", leave=False, disable=None):
         sample = samples[index]
-        labels = engine.predict(sample.image[np.newaxis], sample.fx).labels[0]
-        metrics.add(to_camvid[labels], sample.labels)
-    return metrics.to_dict(camvid.names)
+        if sample.labels is None:
+            continue
+        found = engine.predict(sample.image[np.newaxis], sample.fx).labels[0]
+        metrics.add(
+            found if table is None else table[found],
+            sample.labels if truth_table is None else truth_table[sample.labels],
+        )
+    return metrics.to_dict(label_set.names)
 
 
-def _depth(engine: Engine, samples: Samples) -> dict[str, Any]:
-    metrics = DepthMetrics(cap=DEPTH_CAP)
-    for index in tqdm(range(len(samples)), desc="KITTI", unit="image", leave=False, disable=None):
+def _depth(engine: Engine, data: Path, truth: DepthTruthConfig) -> dict[str, Any]:
+    samples = open_truth(truth, data, labels=False, depth=True)
+    metrics = DepthMetrics(cap=truth.cap)
+    for index in tqdm(range(len(samples)), desc="depth", unit="image", leave=False, disable=None):
         sample = samples[index]
-        metrics.add(engine.predict(sample.image[np.newaxis], sample.fx).depth[0], sample.depth)
-    return {"cap_m": DEPTH_CAP, "pooled": metrics.pooled(), "per_image": metrics.per_image()}
+        if sample.depth is not None:
+            metrics.add(engine.predict(sample.image[np.newaxis], sample.fx).depth[0], sample.depth)
+    return {"cap_m": truth.cap, "pooled": metrics.pooled(), "per_image": metrics.per_image()}
 
 
 def score(figures: dict[str, dict[str, Any]]) -> float:
     """One number to choose weights by: better labels and better depth both raise it."""
-    return figures["camvid"]["mean_iou"] - figures["kitti_depth"]["pooled"]["abs_rel"]
+    labels = figures["labels"]["mean_iou"] if "labels" in figures else 0.0
+    return float(labels - (figures["depth"]["pooled"]["abs_rel"] if "depth" in figures else 0.0))
 
 
 def summary(figures: dict[str, dict[str, Any]]) -> str:
     """The figures that people ask for first, in one line."""
-    labels, depth = figures["camvid"], figures["kitti_depth"]["pooled"]
-    return (
-        f"CamVid mIoU {labels['mean_iou']:.3f}, global {labels['global_accuracy']:.3f} | "
-        f"KITTI AbsRel {depth['abs_rel']:.3f}, delta1 {depth['delta1']:.3f}, RMSE {depth['rmse']:.2f} m"
-    )
+    parts = []
+    if "labels" in figures:
+        labels = figures["labels"]
+        parts.append(f"labels: mIoU {labels['mean_iou']:.3f}, global {labels['global_accuracy']:.3f}")
+    if "depth" in figures:
+        depth = figures["depth"]["pooled"]
+        parts.append(f"depth: AbsRel {depth['abs_rel']:.3f}, delta1 {depth['delta1']:.3f}, RMSE {depth['rmse']:.2f} m")
+    return " | ".join(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if Path(options.engine).is_dir():
             run = RunFolder.open(Path(options.engine))
             engine = torch_engine(run.load_best(), run.config)
-            validation = run.config.validation
+            validation = scored(run.config)
         else:
             engine = open_engine(options.engine)
             validation = load_config(options.config).validation

@@ -4,14 +4,18 @@
 
 Before anything is written, the ONNX file is run by ONNX Runtime on real validation images and compared with PyTorch;
 beyond the stated tolerances it is refused. The figures on the card are measured on the ONNX file itself.
+
+The node publishes depth and labels both, so a network of one task is no engine: it becomes an ONNX file with the
+outputs it has, checked alike, and a `.network.json` with all that a manifest would say of it; nothing opens it as an
+engine.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,51 +24,44 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
-from hybridnet_ros.engine import EngineError, Prediction
+from hybridnet_ros.engine import EngineError
 from hybridnet_ros.engine.engine import Engine
-from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, Parity, TrainingRecord
+from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, TrainingRecord
 from hybridnet_ros.engine.onnx_engine import OnnxSession
 from training.config import ConfigError, RunConfig
-from training.data.camvid import CamVid
-from training.data.kitti import KittiDepth
 from training.data.sample import DataError, Sample, Samples
-from training.evaluate import draft_manifest, evaluate, score, summary, torch_engine
+from training.data.sources import open_truth
+from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
 from training.model_card import render_card
 from training.networks import EngineGraph
+from training.onnx_file import PartSession, write_onnx
 from training.panel import draw_panel
+from training.parity import ParityError, compare
 from training.run_folder import RunFolder
 
-# TensorRT 8.6 (JetPack 6.0) reads no later one.
-OPSET = 17
 PARITY_IMAGES = 12  # of each validation set
 
-TOLERANCES = {
-    "labels_disagreement": 0.001,  # share of pixels
-    "depth_abs_rel": 0.001,  # mean over pixels of |difference| / PyTorch's depth
-    "depth_max_rel": 0.05,
-    "confidence_difference": 0.5,  # mean, of 255
-    "depth_non_finite": 0,  # pixels
-}
 
+def export(run: RunFolder, data: Path, output: Path) -> Path:
+    """Write `hybridnet_NAME.onnx` into `output`, and what describes it.
 
-class ParityError(Exception):
-    """The ONNX file does not do what the network does; nothing was written."""
+    Beside an engine, its manifest `.json`, its card `.md` and a picture `.jpg`; beside a network of one task, its
+    `.network.json`.
 
-
-def export(run: RunFolder, data: Path, output: Path) -> Manifest:
-    """Write `hybridnet_NAME.onnx`, its manifest `.json`, its card `.md` and a picture `.jpg` into `output`.
+    Returns:
+        the ONNX file.
 
     Raises:
-        ParityError: ONNX Runtime and PyTorch differ by more than TOLERANCES.
+        ParityError: ONNX Runtime and PyTorch differ by more than the tolerances; nothing was written.
     """
     config = run.config
     network = run.load_best()
-    manifest = draft_manifest(config)
+    manifest, graph = draft_manifest(config), EngineGraph(network, config.engine.depth_range)
+    whole = network.has_depth and network.has_labels
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / manifest.onnx
-        write_onnx(EngineGraph(network, config.engine.depth_range), draft, (config.engine.height, config.engine.width))
+        write_onnx(graph, draft, (config.engine.height, config.engine.width))
         onnx = draft.read_bytes()
         manifest = replace(
             manifest,
@@ -72,90 +69,51 @@ def export(run: RunFolder, data: Path, output: Path) -> Manifest:
             training=training_record(run),
             licence=config.licence,
         )
-        with Engine(manifest, OnnxSession(onnx, draft, "onnx_cpu", torch.get_num_threads())) as engine:
-            parity = compare(torch_engine(network, config), engine, parity_samples(config, data))
-            figures = evaluate(engine, data, config.validation)
-            panel = draw_panel(engine, panel_samples(config, data))
+        session = OnnxSession(onnx, draft, "onnx_cpu", torch.get_num_threads()) if whole else PartSession(onnx)
+        with Engine(manifest, session) as engine:
+            parity = compare(
+                torch_engine(network, config), engine, validation_samples(config, data, PARITY_IMAGES), graph.outputs
+            )
+            figures = evaluate(engine, data, scored(config))
+            panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
     temporary = target.with_suffix(".onnx.tmp")
     temporary.write_bytes(onnx)
     os.replace(temporary, target)
-    manifest.save(target.with_suffix(".json"))
-    jpeg = [cv2.IMWRITE_JPEG_QUALITY, 85]
-    cv2.imwrite(str(target.with_suffix(".jpg")), cv2.cvtColor(panel, cv2.COLOR_RGB2BGR), jpeg)
-    target.with_suffix(".md").write_text(render_card(manifest, config, figures, len(onnx)), encoding="utf-8")
+    if panel is None:
+        _describe_part(manifest, graph.outputs, target.with_suffix(".network.json"))
+    else:
+        manifest.save(target.with_suffix(".json"))
+        jpeg = [cv2.IMWRITE_JPEG_QUALITY, 85]
+        cv2.imwrite(str(target.with_suffix(".jpg")), cv2.cvtColor(panel, cv2.COLOR_RGB2BGR), jpeg)
+        target.with_suffix(".md").write_text(render_card(manifest, config, figures, len(onnx)), encoding="utf-8")
     print(summary(figures))
-    return manifest
+    return target
 
 
-def write_onnx(graph: nn.Module, path: Path, size: tuple[int, int]) -> None:
-    """Export with dynamic batch and image size; `size` (height, width) is only what the graph is traced with."""
-    image = torch.zeros((1, *size, 3), dtype=torch.uint8)
-    outputs = ("depth", "labels", "confidence")
-    with warnings.catch_warnings():
-        # This exporter is the one that writes opset 17; it says at every call that a newer one exists.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            graph.eval(),
-            (image,),
-            str(path),
-            input_names=["image"],
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamic_axes={name: {0: "batch", 1: "height", 2: "width"} for name in ("image", *outputs)},
-            dynamo=False,
-        )
+def _describe_part(manifest: Manifest, outputs: Sequence[str], path: Path) -> None:
+    """Write what is known of a network of one task; not under the name of a manifest, which it is not."""
+    known = {"outputs": list(outputs), **manifest.to_dict()}
+    path.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def parity_samples(config: RunConfig, data: Path) -> list[Sample]:
-    """Images of both validation sets, evenly spread."""
-    return _spread(KittiDepth(data / config.validation.kitti_depth), PARITY_IMAGES) + _spread(
-        CamVid(data / config.validation.camvid), PARITY_IMAGES
-    )
-
-
-def panel_samples(config: RunConfig, data: Path) -> list[Sample]:
-    """The images of the card's picture: of both validation sets, by their place alone and not by how they look."""
-    return _spread(KittiDepth(data / config.validation.kitti_depth), 3) + _spread(
-        CamVid(data / config.validation.camvid), 2
-    )
+def validation_samples(config: RunConfig, data: Path, count: int) -> list[Sample]:
+    """`count` images of each validation set, by their place alone and not by how they look."""
+    validation = scored(config)
+    samples: list[Sample] = []
+    if validation.depth is not None:
+        samples += _spread(open_truth(validation.depth, data, labels=False, depth=True), count)
+    if validation.labels is not None:
+        samples += _spread(open_truth(validation.labels, data, labels=True, depth=False), count)
+    return samples
 
 
 def _spread(dataset: Samples, count: int) -> list[Sample]:
     """At most `count` samples, evenly spread, the first and the last left out where there are enough."""
     positions = np.linspace(0, len(dataset) - 1, count + 2)[1:-1].round().astype(int)
     return [dataset[int(index)] for index in np.unique(positions)]
-
-
-def compare(reference: Engine, candidate: Engine, samples: Sequence[Sample]) -> Parity:
-    """How far `candidate` is from `reference`; ParityError lists everything that is beyond its tolerance."""
-    differences: list[dict[str, float]] = []
-    for sample in samples:
-        image = sample.image[np.newaxis]
-        differences.append(_difference(reference.predict(image, sample.fx), candidate.predict(image, sample.fx)))
-    measured = {
-        key: float((np.max if key in ("depth_max_rel", "depth_non_finite") else np.mean)([d[key] for d in differences]))
-        for key in TOLERANCES
-    }
-    beyond = [
-        f"{k} is {v:.3g}, at most {TOLERANCES[k]:.3g} allowed" for k, v in measured.items() if not v <= TOLERANCES[k]
-    ]
-    if beyond:
-        raise ParityError("the exported network differs from PyTorch's: " + "; ".join(beyond))
-    return Parity(images=len(samples), measured=measured, tolerances=dict(TOLERANCES))
-
-
-def _difference(expected: Prediction, found: Prediction) -> dict[str, float]:
-    relative = np.abs(found.depth - expected.depth) / expected.depth
-    return {
-        "labels_disagreement": float(np.mean(found.labels != expected.labels)),
-        "depth_abs_rel": float(np.mean(relative)),
-        "depth_max_rel": float(np.max(relative)),
-        "confidence_difference": float(np.mean(np.abs(found.confidence.astype(int) - expected.confidence))),
-        "depth_non_finite": float(np.sum(~np.isfinite(found.depth))),
-    }
 
 
 def training_record(run: RunFolder) -> TrainingRecord:
@@ -186,12 +144,16 @@ def training_record(run: RunFolder) -> TrainingRecord:
 def accuracy(config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:
     """The figures of the manifest."""
     command = f"python -m training.evaluate {config.engine.name} --data DATA"
-    labels, depth = figures["camvid"], figures["kitti_depth"]["pooled"]
-    camvid, kitti = f"CamVid val, 11 classes ({config.validation.camvid})", f"KITTI ({config.validation.kitti_depth})"
-    return (
-        *(Accuracy(camvid, name, labels[name], command) for name in ("mean_iou", "global_accuracy", "class_accuracy")),
-        *(Accuracy(kitti, name, depth[name], command) for name in ("abs_rel", "rmse", "delta1")),
-    )
+    found: list[Accuracy] = []
+    labels, depth = config.validation.labels, config.validation.depth
+    if labels is not None and "labels" in figures:
+        about = f"{labels.about} ({labels.path})"
+        names = ("mean_iou", "global_accuracy", "class_accuracy")
+        found += [Accuracy(about, name, figures["labels"][name], command) for name in names]
+    if depth is not None and "depth" in figures:
+        about, names = f"{depth.about} ({depth.path})", ("abs_rel", "rmse", "delta1")
+        found += [Accuracy(about, name, figures["depth"]["pooled"][name], command) for name in names]
+    return tuple(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,11 +166,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
-        manifest = export(RunFolder.open(options.run), options.data, options.output)
+        target = export(RunFolder.open(options.run), options.data, options.output)
     except (ConfigError, DataError, EngineError, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"wrote {options.output / manifest.onnx}, its manifest and its card")
+    if target.with_suffix(".network.json").is_file():
+        print(f"wrote {target} and its description; with one task it is no engine, the node wants depth and labels")
+    else:
+        print(f"wrote {target}, its manifest and its card")
     return 0
 
 

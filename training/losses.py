@@ -1,58 +1,19 @@
-"""What the network is trained to make small."""
+"""The parts of the loss, each a function of one map and its truth; `objective.py` adds them up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import LossConfig
-from training.networks.hybridnet import NetworkOutput
-from training.networks.layers import upsample
-
-IGNORE = 255
-
+from training.data.sample import IGNORE
 
 # Rarer classes weigh no more than a class of this share of the pixels: too few examples to follow them further.
 RAREST_SHARE = 0.002
 
-
-@dataclass(frozen=True)
-class JointLoss:
-    """Weighted sum of the label loss and the depth losses; a missing target contributes nothing.
-
-    Attributes:
-        config: the weights of the parts.
-        class_weights: float32 [classes], see `class_weights`; None weighs all alike.
-    """
-
-    config: LossConfig
-    class_weights: Tensor | None = None
-
-    def __call__(self, output: NetworkOutput, labels: Tensor, depth: Tensor) -> dict[str, Tensor]:
-        """Targets at half the image's size: labels uint8 [N, h, w], depth float32 [N, h, w] metres with NaN.
-
-        Returns:
-            each part by name, unweighted, and their weighted sum as `total`.
-        """
-        config = self.config
-        valid = torch.isfinite(depth)
-        log_depth = torch.log(torch.where(valid, depth, torch.ones_like(depth)))
-        final = upsample(output.log_depth.float(), 2)[:, 0]
-        coarse = upsample(output.global_log_depth.float(), labels.shape[-1] // output.global_log_depth.shape[-1])[:, 0]
-        parts = {
-            "labels": label_loss(upsample(output.scores.float(), 2), labels, self.class_weights),
-            "depth": silog_loss(final, log_depth, valid, config.variance_focus),
-            "gradient": gradient_loss(final, log_depth, valid),
-            "global_depth": silog_loss(coarse, log_depth, valid, config.variance_focus),
-        }
-        parts["total"] = (
-            config.labels * parts["labels"]
-            + config.depth * (parts["depth"] + config.gradient * parts["gradient"])
-            + config.global_depth * parts["global_depth"]
-        )
-        return parts
+# The paper's mean-variance normalisation.
+_VARIANCE_EPSILON = 1e-3
+_LEAST_VALID_SHARE = 0.01  # of an image's pixels, for its variance to mean something
 
 
 def label_loss(scores: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -66,7 +27,32 @@ def label_loss(scores: Tensor, labels: Tensor, class_weights: Tensor | None = No
     return total / max(weight, 1e-6)
 
 
-def class_weights(pixels: Sequence[int], balance: float) -> Tensor | None:
+def ohem_loss(
+    scores: Tensor, labels: Tensor, probability: float, keep: float, class_weights: Tensor | None = None
+) -> Tensor:
+    """Online hard example mining: mean cross-entropy over the hard pixels only (Shrivastava 2016); zero without labels.
+
+    Hard are pixels whose true class gets less than `probability`; where these are less than the share `keep` of the
+    labelled pixels, the hardest of that share.
+    """
+    known = (labels != IGNORE).flatten()
+    count = int(known.sum())
+    if count == 0:
+        return scores.sum() * 0
+    losses = functional.cross_entropy(scores, labels.long(), ignore_index=IGNORE, reduction="none").flatten()[known]
+    least = max(1, round(keep * count))
+    # -log(probability) as a loss, or less where too few pixels are that hard.
+    threshold = torch.minimum(
+        torch.kthvalue(losses.detach(), count - least + 1).values, -losses.new_tensor(probability).log()
+    )
+    hard = losses.detach() >= threshold
+    if class_weights is None:
+        return losses[hard].mean()
+    weight = class_weights[labels.flatten()[known].long()][hard]
+    return (losses[hard] * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def class_weights(pixels: Sequence[float], balance: float) -> Tensor | None:
     """Share of the pixels to the power of -`balance`, scaled to 1 for the mean labelled pixel.
 
     Args:
@@ -95,6 +81,17 @@ def silog_loss(prediction: Tensor, truth: Tensor, valid: Tensor, focus: float) -
     return torch.where(has_depth, image_loss, torch.zeros_like(image_loss)).sum() / has_depth.sum().clamp(min=1)
 
 
+def berhu_loss(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Reverse Huber (Laina 2016): |d| up to c, (d^2 + c^2) / 2c beyond, c a fifth of the batch's largest |d|.
+
+    d is the difference of log depths; mean over valid pixels, zero where there is none.
+    """
+    difference = torch.where(valid, prediction - truth, torch.zeros_like(prediction)).abs()
+    c = (0.2 * difference.detach().max()).clamp(min=1e-6)
+    beyond = (difference.square() + c.square()) / (2 * c)
+    return torch.where(difference <= c, difference, beyond).mul(valid).sum() / valid.sum().clamp(min=1)
+
+
 def gradient_loss(prediction: Tensor, truth: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
     """Mean absolute difference of the gradients of log depth at steps of 1, 2, 4 ... pixels (Li and Snavely 2018)."""
     difference = torch.where(valid, prediction - truth, torch.zeros_like(prediction))
@@ -106,3 +103,38 @@ def gradient_loss(prediction: Tensor, truth: Tensor, valid: Tensor, scales: int 
         down = (d[:, 1:, :] - d[:, :-1, :]).abs() * (known[:, 1:, :] & known[:, :-1, :])
         total = total + (across.sum() + down.sum()) / known.sum().clamp(min=1)
     return total / scales
+
+
+def euclidean_loss(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Caffe's Euclidean loss over valid pixels: sum of squared differences / (2 * images)."""
+    difference = torch.where(valid, prediction - truth, torch.zeros_like(prediction))
+    return difference.square().sum() / (2 * len(prediction))
+
+
+def normalised_euclidean_loss(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """The paper's L_DN: Caffe's Euclidean loss after mean-variance normalisation of both maps, an image at a time.
+
+    Mean and variance are those of the valid pixels, the same for both maps; images of which less than a hundredth is
+    valid count nothing.
+    """
+    enough = valid.float().mean(dim=(1, 2), keepdim=True) >= _LEAST_VALID_SHARE
+    valid = valid & enough
+    return euclidean_loss(_normalise(prediction, valid), _normalise(truth, valid), valid)
+
+
+def _normalise(depth: Tensor, valid: Tensor) -> Tensor:
+    """(D - mean) / (standard deviation + epsilon), Caffe's MVN over the valid pixels of each image; 0 elsewhere."""
+    count = valid.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    known = torch.where(valid, depth, torch.zeros_like(depth))
+    centred = torch.where(valid, depth - known.sum(dim=(1, 2), keepdim=True) / count, torch.zeros_like(depth))
+    variance = centred.square().sum(dim=(1, 2), keepdim=True) / count
+    # The root's slope is infinite at 0, where a flat map sits.
+    deviation = torch.sqrt(variance.clamp(min=1e-12))
+    return centred / (deviation + _VARIANCE_EPSILON)
+
+
+def layers_loss(scores: Tensor, log_depth: Tensor, valid: Tensor, nearest: float, spacing: float) -> Tensor:
+    """Cross-entropy of depth layers against the layer nearest to the true log depth; zero where none is valid."""
+    layer = ((log_depth - nearest) / spacing).round().clamp(0, scores.shape[1] - 1)
+    target = torch.where(valid, layer, torch.full_like(layer, IGNORE)).to(torch.uint8)
+    return label_loss(scores, target)

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 
 from hybridnet_ros.engine.manifest import Manifest
-from training.config import RunConfig
+from training.config import ConfigError, RunConfig
 
 _TEMPLATE = """\
 # {{ m.network }}
@@ -39,17 +39,20 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 
 Measured on this very file by `{{ m.accuracy[0].command }}`, on data that training never saw.
 
-Labels, CamVid val, {{ camvid.iou|length }} classes labelled by people (the network's {{ m.labels.names|length }} are \
-mapped), full image: **mIoU {{ "%.3f"|format(camvid.mean_iou) }}**, global accuracy \
-{{ "%.3f"|format(camvid.global_accuracy) }}, class accuracy {{ "%.3f"|format(camvid.class_accuracy) }}.
+{% if labels -%}
+Labels, {{ config.validation.labels.about }} (of the network's {{ m.labels.names|length }}), full image: \
+**mIoU {{ "%.3f"|format(labels.mean_iou) }}**, global accuracy \
+{{ "%.3f"|format(labels.global_accuracy) }}, class accuracy {{ "%.3f"|format(labels.class_accuracy) }}.
 
-| {{ camvid.iou|join(" | ") }} |
-|{{ "---|" * camvid.iou|length }}
-|{% for value in camvid.iou.values() %} {{ "absent" if value is none else "%.3f"|format(value) }} |{% endfor %}
+| {{ labels.iou|join(" | ") }} |
+|{{ "---|" * labels.iou|length }}
+|{% for value in labels.iou.values() %} {{ "absent" if value is none else "%.3f"|format(value) }} |{% endfor %}
 
 
-Depth, `{{ config.validation.kitti_depth }}`, accumulated LiDAR up to {{ depth.cap_m|int }} m, full image, \
-the network's own metric scale:
+{% endif -%}
+{% if depth -%}
+Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}, \
+{{ "up to %g m"|format(depth.cap_m) if depth.cap_m else "uncapped" }}, full image, the network's own metric scale:
 
 | | AbsRel | SqRel | RMSE (m) | RMSE log | SI log | delta1 | delta2 | delta3 |
 |---|---|---|---|---|---|---|---|---|
@@ -58,6 +61,7 @@ the network's own metric scale:
 {{ "%.3f"|format(row.rmse_log) }} | {{ "%.3f"|format(row.si_log) }} | {{ "%.3f"|format(row.delta1) }} | \
 {{ "%.3f"|format(row.delta2) }} | {{ "%.3f"|format(row.delta3) }} |
 {% endfor %}
+{% endif -%}
 ## Training data
 
 | data | source | used for | licence |
@@ -78,14 +82,20 @@ def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[s
         figures: of `training.evaluate.evaluate`.
         size: of the ONNX file, bytes.
     """
-    prose = (Path(__file__).parent / "configs" / f"{config.engine.name}.card.md").read_text(encoding="utf-8")
+    path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
+    try:
+        prose = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"engine.name: there is no {path}: write there what the network is for, and its limits"
+        ) from error
     about, heading, limits = prose.partition("\n## ")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE).render(
         m=manifest,
         config=config,
-        camvid=figures["camvid"],
-        depth=figures["kitti_depth"],
+        labels=figures.get("labels"),
+        depth=figures.get("depth"),
         megabytes=size / 1e6,
         about=about.strip(),
         limits=(heading + limits).strip(),

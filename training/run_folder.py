@@ -1,6 +1,6 @@
 """A run's folder: everything that says what was trained, with what, how far, and how well.
 
-config.yaml        the run's description, as given
+config.yaml        the run's description, changes and defaults included
 environment.json   versions, machine, git commit
 last.pt            weights, averaged weights, optimiser and step: what `--resume` goes on from
 best.safetensors   averaged weights of the best validation
@@ -11,17 +11,17 @@ tensorboard/       curves
 import json
 import os
 import platform
-import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from hybridnet_ros.resources import share_path
 from hybridnet_ros.scene.labels import LabelSet
-from training.config import ConfigError, RunConfig, load_config
+from training.config import ConfigError, RunConfig, load_config, write_config
+from training.data.sources import read_label_set
 from training.networks import HybridNet, build_network
 
 
@@ -34,18 +34,33 @@ class RunFolder:
         self.config = config
 
     @classmethod
-    def create(cls, path: Path, config_file: Path, init: Path | None = None) -> "RunFolder":
-        """A new folder, which notes the weights `init` that the run starts from; ConfigError when a run is in it."""
-        config = load_config(config_file)
+    def create(
+        cls,
+        path: Path,
+        config_file: Path,
+        changes: Sequence[str] = (),
+        init: Path | None = None,
+        init_blocks: Sequence[str] = (),
+    ) -> "RunFolder":
+        """A new folder, which notes where its config comes from and which weights the run starts from.
+
+        Raises:
+            ConfigError: a run is in it, or the config is wrong.
+        """
+        config = load_config(config_file, changes)
         if (path / "last.pt").exists():
             raise ConfigError(
                 f"{path} already holds a run: continue it with --resume, or name another folder with --run"
             )
         path.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(config_file, path / "config.yaml")
-        (path / "environment.json").write_text(
-            json.dumps({**_environment(), "init": str(init) if init else None}, indent=2) + "\n"
-        )
+        write_config(config, path / "config.yaml")
+        started = {
+            "config": str(config_file),
+            "changes": list(changes),
+            "init": str(init) if init else None,
+            "init_blocks": list(init_blocks),
+        }
+        (path / "environment.json").write_text(json.dumps({**_environment(), **started}, indent=2) + "\n")
         return cls(path, config)
 
     @classmethod
@@ -58,7 +73,7 @@ class RunFolder:
     @property
     def labels(self) -> LabelSet:
         """The classes the network predicts."""
-        return LabelSet.from_yaml(share_path("config", "labels", f"{self.config.data.label_set}.yaml"))
+        return read_label_set(self.config.data.label_set)
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write what a resumed run needs."""
@@ -69,7 +84,8 @@ class RunFolder:
     def load_state(self) -> dict[str, Any]:
         """What `save_state` wrote last; ConfigError when it never did."""
         try:
-            return torch.load(self.path / "last.pt", map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self.path / "last.pt", map_location="cpu", weights_only=True)
+            return state
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{self.path} has no checkpoint to resume from: leave --resume out to start it"
@@ -86,7 +102,7 @@ class RunFolder:
         path = self.path / "best.safetensors"
         if not path.is_file():
             raise ConfigError(f"{self.path} has no best.safetensors: the run has not been validated yet")
-        network = build_network(self.config.network, len(self.labels))
+        network = build_network(self.config.network, len(self.labels), self.config.data.crop)
         network.load_state_dict(load_file(path))
         return network.eval()
 
@@ -108,7 +124,8 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """What `create` found of versions, machine and commit, and under `resumed` where the run was continued."""
-        return json.loads((self.path / "environment.json").read_text())
+        environment: dict[str, Any] = json.loads((self.path / "environment.json").read_text())
+        return environment
 
 
 def _environment() -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""Train a network.
+r"""Train a network.
 
     python -m training.train training/configs/driving.yaml --data DATA --run runs/driving
     python -m training.train --resume --data DATA --run runs/driving
+    python -m training.train training/configs/driving.yaml --set network=fcn8s --set seed=2 --data DATA --run runs/fcn8s
+    python -m training.train training/configs/cityscapes.yaml --data DATA --run runs/hybridnet \
+        --init runs/depthnet/best.safetensors --init-blocks global_depth refining_depth
 
+Before the first step every file of the data is read once, and the first bad one named.
 SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
 """
 
@@ -17,22 +21,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.config import ConfigError, OptimiserConfig
+from training.check import check_config
+from training.config import ConfigError, OptimiserConfig, WeightedLossConfig
 from training.data.mixture import Mixture
-from training.data.road_scenes import RoadScenes
 from training.data.sample import DataError
+from training.data.sources import class_shares, open_source
 from training.data.transforms import TrainingTransform
-from training.evaluate import evaluate, score, summary, torch_engine
-from training.losses import JointLoss, class_weights
+from training.evaluate import evaluate, score, scored, summary, torch_engine
+from training.losses import class_weights
 from training.networks import HybridNet, build_network
+from training.networks.weights import load_blocks
+from training.objective import build_objective
 from training.run_folder import RunFolder
 
 
@@ -49,36 +54,40 @@ class Trainer:
         self.run, self.config, self.data, self.device = run, config, data, device
         torch.manual_seed(config.seed)
         weights = data / config.network.weights if config.network.weights else None
-        self.network = build_network(config.network, len(run.labels), weights).to(
-            device, memory_format=torch.channels_last
-        )
+        self.network = build_network(config.network, len(run.labels), config.data.crop, weights).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema), use_buffers=True
         )
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.network, config.optimiser))
-        self.sources = [RoadScenes(data / s.path, s.labels, s.depth) for s in config.data.sources]
-        # Rare classes are weighed up late (deferred re-weighting, Cao 2019): features are better learnt from all alike.
-        self.plain_loss, self.balanced_loss = JointLoss(config.loss), JointLoss(config.loss, self.class_weights())
+        self.objective = build_objective(config.loss, self.network).to(device)
+        groups = parameter_groups(self.network, config.optimiser)
+        learnt = list(self.objective.parameters())
+        if learnt:
+            groups.append({"params": learnt, "base_lr": config.optimiser.lr, "weight_decay": 0.0})
+        self.optimiser = torch.optim.AdamW(groups)
+        self.sources = [open_source(source, data, run.labels) for source in config.data.sources]
+        self.class_weights = self._class_weights()
         self.step = 0
         self.best = -np.inf
         self.stopping = False
 
-    def class_weights(self) -> Tensor | None:
+    def _class_weights(self) -> Tensor | None:
         """The weights of the classes in the label loss; to balance them, all labels are read once."""
-        balance = self.config.loss.label_balance
+        loss = self.config.loss
+        balance = loss.label_balance if isinstance(loss, WeightedLossConfig) else 0
         if balance == 0:
             return None
         pixels = np.zeros(len(self.run.labels))
         for source, described in zip(self.sources, self.config.data.sources, strict=True):
-            pixels += described.weight * source.class_shares(len(pixels))
+            pixels += described.weight * class_shares(source, len(pixels))
         weights = class_weights(pixels.tolist(), balance)
         return None if weights is None else weights.to(self.device)
 
-    def start_from(self, weights: Path) -> None:
-        """Take over the weights of an earlier run, all of them; its optimiser and step are not."""
+    def start_from(self, weights: Path, blocks: Sequence[str] = ()) -> None:
+        """Take over the weights of an earlier run, or only those of some blocks; its optimiser and step are not."""
         try:
-            self.network.load_state_dict(load_file(weights))
-        except (OSError, RuntimeError, SafetensorError) as error:
+            load_blocks(self.network, weights, blocks)
+        except ValueError as error:
             raise ConfigError(f"cannot start from {weights}: {error}") from error
         self.average.module.load_state_dict(self.network.state_dict())
 
@@ -87,6 +96,7 @@ class Trainer:
         state = self.run.load_state()
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best = state["step"], state["best"]
         self.run.note_resume(self.step)
@@ -146,8 +156,10 @@ class Trainer:
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=optimiser.amp):
             output = self.network(image)
-        balanced = self.step >= self.config.loss.balance_from
-        parts = (self.balanced_loss if balanced else self.plain_loss)(output, labels, depth)
+        # Rare classes are weighed up late (deferred re-weighting, Cao 2019): features are better learnt from all alike.
+        loss = self.config.loss
+        balanced = isinstance(loss, WeightedLossConfig) and self.step >= loss.balance_from
+        parts: dict[str, Tensor] = self.objective(output, labels, depth, self.class_weights if balanced else None)
         if not torch.isfinite(parts["total"]):
             raise NonFiniteLossError(
                 f"the loss is {parts['total'].item()} at step {self.step}, on " + ", ".join(batch["name"])
@@ -162,9 +174,12 @@ class Trainer:
     def validate(self, writer: SummaryWriter) -> str:
         """Score the averaged weights, keep them if they are the best so far, and say how they did."""
         network = self.average.module.eval()
-        figures = evaluate(torch_engine(network, self.config), self.data, self.config.validation)
-        writer.add_scalar("validation/camvid_mean_iou", figures["camvid"]["mean_iou"], self.step)
-        writer.add_scalar("validation/kitti_abs_rel", figures["kitti_depth"]["pooled"]["abs_rel"], self.step)
+        assert isinstance(network, HybridNet)
+        figures = evaluate(torch_engine(network, self.config), self.data, scored(self.config))
+        if "labels" in figures:
+            writer.add_scalar("validation/mean_iou", figures["labels"]["mean_iou"], self.step)
+        if "depth" in figures:
+            writer.add_scalar("validation/abs_rel", figures["depth"]["pooled"]["abs_rel"], self.step)
         self.run.append_metrics({"step": self.step, **figures})
         if score(figures) > self.best:
             self.best = score(figures)
@@ -177,6 +192,7 @@ class Trainer:
             {
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
+                "objective": self.objective.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
                 "best": float(self.best),
@@ -223,7 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="change a key of the config"
+    )
     parser.add_argument("--init", type=Path, help="start from these weights, e.g. runs/first/best.safetensors")
+    parser.add_argument(
+        "--init-blocks", nargs="+", default=[], metavar="BLOCK", help="take over these blocks only, e.g. global_depth"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
@@ -231,18 +253,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.config is None) != options.resume:
         parser.error("give a config to start a run, or --resume to go on with one")
-    if options.init and options.resume:
-        parser.error("--init starts a run, --resume goes on with one: give one of them")
+    if options.resume and (options.init or options.changes):
+        parser.error("--init and --set start a run, --resume goes on with one as it is: give one of them")
+    if options.init_blocks and not options.init:
+        parser.error("--init-blocks names blocks of the weights given with --init")
     try:
         if options.resume:
             run = RunFolder.open(options.run)
         else:
-            run = RunFolder.create(options.run, options.config, options.init)
+            run = RunFolder.create(options.run, options.config, options.changes, options.init, options.init_blocks)
+            check_config(run.config, options.data)
         trainer = Trainer(run, options.data, torch.device(options.device))
         if options.resume:
             trainer.resume()
         elif options.init:
-            trainer.start_from(options.init)
+            trainer.start_from(options.init, options.init_blocks)
 
         def stop(signum: int, frame: object) -> None:
             trainer.stopping = True

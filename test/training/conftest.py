@@ -74,6 +74,9 @@ def small_config(path: Path, **optimiser: object) -> Path:
     values["engine"] |= {"height": 64, "width": 96, "pixels": 64 * 96}
     values["optimiser"] = {"steps": 4, "batch": 2, "warmup": 1, "amp": False, **optimiser}
     values["schedule"] = {"checkpoint": 2, "validate_every": 4}
-    values["validation"] = {"camvid": "camvid", "kitti_depth": "kitti"}
+    values["validation"] = {
+        "labels": {"kind": "camvid", "path": "camvid", "about": "drawn"},
+        "depth": {"kind": "kitti", "path": "kitti", "about": "drawn", "cap": 80},
+    }
     path.write_text(yaml.safe_dump(values))
     return path

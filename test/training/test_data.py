@@ -11,6 +11,7 @@ from training.data.kitti import KittiDepth
 from training.data.mixture import Mixture
 from training.data.road_scenes import FOCAL_LENGTH_PER_WIDTH, RoadScenes
 from training.data.sample import DataError, Sample
+from training.data.sources import class_shares
 from training.data.transforms import TrainingTransform, vary_colour
 
 from .conftest import small_config
@@ -36,10 +37,10 @@ def test_road_scenes_read_what_is_there(data: Path) -> None:
 def test_class_shares_are_those_of_the_files(data: Path) -> None:
     source = RoadScenes(data / "both")
     labels = np.concatenate([sample.labels.ravel() for sample in source if sample.labels is not None])
-    shares = source.class_shares(19)
+    shares = class_shares(source, 19)
     assert shares.sum() == pytest.approx(1)
     assert shares[13] == pytest.approx(np.mean(labels == 13))
-    assert RoadScenes(data / "depth_only").class_shares(19).sum() == 0
+    assert class_shares(RoadScenes(data / "depth_only"), 19).sum() == 0
 
 
 def test_validation_sets(data: Path) -> None:
@@ -65,7 +66,7 @@ def test_bad_folders_name_the_culprit(tmp_path: Path, data: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
         RoadScenes(tmp_path)[0]
     cv2.imwrite(str(tmp_path / "label19_pseudo" / "a.png"), np.zeros((10, 10), np.uint8))
-    with pytest.raises(DataError, match="is 128x72, its labels 10x10"):
+    with pytest.raises(DataError, match="is 10x10, its image 128x72"):
         RoadScenes(tmp_path)[0]
     cv2.imwrite(str(tmp_path / "label19_pseudo" / "a.png"), np.zeros((72, 128), np.uint16))
     with pytest.raises(DataError, match="uint16"):

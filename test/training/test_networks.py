@@ -4,30 +4,31 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.config import NetworkConfig
+from training.config import ConfigError, NetworkConfig
 from training.networks import EngineGraph, _timm, build_network
-from training.networks.features import TimmFeatures, make_padding_static, normalise
+from training.networks.features import TimmFeatures, make_padding_static
+from training.networks.hybridnet import normalise
 
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
-    return build_network(NetworkConfig(), classes=19).eval()
+    return build_network(NetworkConfig(), 19, (64, 96)).eval()
 
 
 @torch.no_grad()
 def test_maps_are_a_quarter_of_the_image(network: torch.nn.Module) -> None:
     output = network(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8))
-    assert output.log_depth.shape == (2, 1, 16, 24)
+    assert output.depth.shape == (2, 1, 16, 24)
     assert output.scores.shape == (2, 19, 16, 24)
-    assert output.global_log_depth.shape == (2, 1, 4, 6)
+    assert output.global_depth.shape == (2, 1, 4, 6)
 
 
 @torch.no_grad()
 def test_refinement_starts_as_the_global_depth(network: torch.nn.Module) -> None:
     output = network(torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8))
-    coarse = torch.nn.functional.interpolate(output.global_log_depth, scale_factor=4.0, mode="bilinear")
-    torch.testing.assert_close(output.log_depth, coarse)
+    coarse = torch.nn.functional.interpolate(output.global_depth, scale_factor=4.0, mode="bilinear")
+    torch.testing.assert_close(output.depth, coarse)
 
 
 @torch.no_grad()
@@ -64,17 +65,19 @@ def test_pretrained_weights_are_copied(tmp_path: object) -> None:
         {name: value.half() if value.is_floating_point() else value for name, value in classifier.state_dict().items()},
         path,
     )
-    network = build_network(NetworkConfig(), classes=19, weights=path)
+    network = build_network(NetworkConfig(), 19, (64, 96), path)
     expected = classifier.conv_stem.weight.half().float()
     for block in (network.features, network.global_depth.trunk):
         torch.testing.assert_close(block.backbone.conv_stem.conv.weight, expected)
     save_file({"conv_stem.weight": classifier.conv_stem.weight}, path)
-    with pytest.raises(ValueError, match="lacks 'bn1"):
-        build_network(NetworkConfig(), classes=19, weights=path)
+    with pytest.raises(ConfigError, match="lacks 'bn1"):
+        build_network(NetworkConfig(), 19, (64, 96), path)
 
 
 def test_stages_behind_the_last_map_are_left_out() -> None:
     full, early = TimmFeatures("tf_efficientnet_lite0"), TimmFeatures("tf_efficientnet_lite0", strides=(8, 16))
+    for features in (full, early):
+        features.prune()
     assert full.channels == (24, 40, 112, 320) and early.channels == (40, 112)
     assert sum(p.numel() for p in early.parameters()) < 0.3 * sum(p.numel() for p in full.parameters())
     with pytest.raises(ValueError, match="none at"):
@@ -83,9 +86,11 @@ def test_stages_behind_the_last_map_are_left_out() -> None:
 
 def test_normalise_maps_bytes_to_plus_minus_one() -> None:
     image = torch.tensor([0, 255, 127], dtype=torch.uint8).expand(1, 1, 1, 3)
-    assert normalise(image).flatten().tolist() == pytest.approx([-1.0, 1.0, 127 / 127.5 - 1], abs=1e-6)
+    assert normalise(image, *[(0.5, 0.5, 0.5)] * 2).flatten().tolist() == pytest.approx(
+        [-1.0, 1.0, 127 / 127.5 - 1], abs=1e-6
+    )
 
 
 def test_the_global_branch_starts_at_the_configured_depth() -> None:
-    network = build_network(NetworkConfig(initial_depth=7.0), classes=19)
+    network = build_network(NetworkConfig(initial_depth=7.0), 19, (64, 96))
     assert network.global_depth.predict.bias.item() == pytest.approx(math.log(7.0))

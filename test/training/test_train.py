@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hybridnet_ros.engine import open_engine
-from training import evaluate, export, train
+from training import evaluate, export, parity, train
 from training.config import ConfigError
 from training.run_folder import RunFolder
 
@@ -50,7 +50,7 @@ def engines(finished: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 def test_the_run_folder_says_everything(finished: Path) -> None:
     metrics = RunFolder.open(finished).metrics()
     assert [record["step"] for record in metrics] == [4]
-    assert set(metrics[0]) == {"step", "camvid", "kitti_depth"}
+    assert set(metrics[0]) == {"step", "labels", "depth"}
     assert {"commit", "torch", "python"} <= set(json.loads((finished / "environment.json").read_text()))
     assert (finished / "config.yaml").is_file() and any((finished / "tensorboard").iterdir())
 
@@ -95,7 +95,7 @@ def test_a_run_can_start_from_the_weights_of_another(
     finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weights = small_config(tmp_path / "small.yaml", steps=1), finished / "best.safetensors"
-    trainer = train.Trainer(RunFolder.create(tmp_path / "a", config, weights), data, torch.device("cpu"))
+    trainer = train.Trainer(RunFolder.create(tmp_path / "a", config, init=weights), data, torch.device("cpu"))
     trainer.start_from(weights)
     expected = RunFolder.open(finished).load_best().state_dict()
     for state in (trainer.network.state_dict(), trainer.average.module.state_dict()):
@@ -134,7 +134,8 @@ def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: 
         assert manifest.labels.names[13] == "car" and manifest.beyond == ("sky",)
         assert {figure.metric for figure in manifest.accuracy} >= {"mean_iou", "abs_rel"}
         assert manifest.parity.images == 4
-        assert all(manifest.parity.measured[key] <= manifest.parity.tolerances[key] for key in export.TOLERANCES)
+        assert manifest.parity.tolerances == parity.TOLERANCES
+        assert all(manifest.parity.measured[key] <= manifest.parity.tolerances[key] for key in parity.TOLERANCES)
         # Another size and a batch of three than it was traced with.
         prediction = engine.predict(np.stack([draw_scene(60, 200, seed)[0] for seed in range(3)]), fx=100.0)
         assert prediction.depth.shape == prediction.labels.shape == (3, 60, 200)
@@ -170,13 +171,13 @@ def test_an_engine_that_differs_is_refused(
     damaged = run.load_best()
     with torch.no_grad():
         damaged.refining_depth.predict.bias.add_(0.1)
-    samples = export.parity_samples(run.config, data)
-    with pytest.raises(export.ParityError, match="depth_abs_rel is 0.1"):
-        export.compare(
+    samples = export.validation_samples(run.config, data, 12)
+    with pytest.raises(parity.ParityError, match="depth_abs_rel is 0.1"):
+        parity.compare(
             evaluate.torch_engine(reference, run.config), evaluate.torch_engine(damaged, run.config), samples
         )
     # And a refusal writes nothing.
-    monkeypatch.setitem(export.TOLERANCES, "depth_abs_rel", -1.0)
+    monkeypatch.setitem(parity.TOLERANCES, "depth_abs_rel", -1.0)
     assert export.main([str(finished), "--data", str(data), "--output", str(tmp_path / "engines")]) == 1
     assert "differs from PyTorch's" in capsys.readouterr().err
     assert not (tmp_path / "engines").exists()
@@ -192,7 +193,7 @@ def test_evaluating_run_and_engine_gives_the_same_figures(
         arguments = [engine, "--data", data, "--config", config, "--output", output]
         assert evaluate.main([str(argument) for argument in arguments]) == 0
         figures.append(json.loads(output.read_text()))
-    for dataset, metric in (("camvid", "mean_iou"), ("kitti_depth", "pooled")):
+    for dataset, metric in (("labels", "mean_iou"), ("depth", "pooled")):
         if metric == "pooled":
             assert figures[0][dataset][metric]["abs_rel"] == pytest.approx(
                 figures[1][dataset][metric]["abs_rel"], rel=1e-3

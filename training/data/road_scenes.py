@@ -9,21 +9,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from training.data.sample import DataError, Sample, image_names, read_image, read_png
+from training.data.sample import DataError, Sample, image_names, read_image, read_labels, read_png
 
 FOCAL_LENGTH_PER_WIDTH = 0.5809
+CLASSES = 19
 
 
 class RoadScenes:
     """Samples of one folder; a target whose folder is missing, or that is not wanted, is None."""
+
+    label_set: str | None
 
     def __init__(self, folder: Path, labels: bool = True, depth: bool = True) -> None:
         """Look the folder over; DataError when an image lacks its target."""
         self.folder = folder
         self.names = image_names(folder / "image")
         self.labels = labels and (folder / "label19_pseudo").is_dir()
+        self.label_set = "cityscapes19" if self.labels else None
         self.depth = depth and (folder / "depth_pseudo").is_dir()
         if not (self.labels or self.depth):
             raise DataError(f"{folder} has neither label19_pseudo nor depth_pseudo: there is nothing to learn from it")
@@ -38,14 +41,6 @@ class RoadScenes:
         """Number of images."""
         return len(self.names)
 
-    def class_shares(self, classes: int) -> NDArray[np.float64]:
-        """Share of each class in the labelled pixels of the folder, float64 [classes]; zeros without labels."""
-        pixels = np.zeros(classes)
-        for name in self.names if self.labels else ():
-            labels = read_png(self.folder / "label19_pseudo" / f"{name}.png", np.uint8)
-            pixels += np.bincount(labels.ravel(), minlength=256)[:classes]
-        return pixels / max(pixels.sum(), 1)
-
     def __getitem__(self, index: int) -> Sample:
         """Read one sample from disk."""
         name = self.names[index]
@@ -54,9 +49,7 @@ class RoadScenes:
         height, width = image.shape[:2]
         labels = depth = None
         if self.labels:
-            labels = read_png(self.folder / "label19_pseudo" / f"{name}.png", np.uint8)
-            if labels.shape != (height, width):
-                raise DataError(f"{path} is {width}x{height}, its labels {labels.shape[1]}x{labels.shape[0]}")
+            labels = read_labels(self.folder / "label19_pseudo" / f"{name}.png", CLASSES, image)
         if self.depth:
             codes = read_png(self.folder / "depth_pseudo" / f"{name}.png", np.uint8)
             depth = self.metres[cv2.resize(codes, (width, height), interpolation=cv2.INTER_NEAREST)]

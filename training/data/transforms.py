@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import DataConfig, EngineConfig
-from training.data.sample import Sample
+from training.data.sample import IGNORE, Sample
 
-IGNORE = 255
 GREY = 127  # the middle of the network's input range
 
 
@@ -73,9 +72,9 @@ class _Window:
     @classmethod
     def draw(cls, size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> "_Window":
         spare = (size[1] - crop[0], size[0] - crop[1])
-        source = tuple(int(rng.integers(max(extra, 0) + 1)) for extra in spare)
-        target = tuple(int(rng.integers(max(-extra, 0) + 1)) for extra in spare)
-        return cls(crop, source, target)
+        top, left = (int(rng.integers(max(extra, 0) + 1)) for extra in spare)
+        y, x = (int(rng.integers(max(-extra, 0) + 1)) for extra in spare)
+        return cls(crop, (top, left), (y, x))
 
     def cut(self, values: NDArray, padding: float) -> NDArray:
         result = np.full(self.crop + values.shape[2:], padding, values.dtype)
@@ -91,7 +90,7 @@ def vary_colour(image: NDArray[np.uint8], strength: float, rng: np.random.Genera
         return image
     saturation, brightness, contrast, gamma = 1 + strength * rng.uniform(-1, 1, 4)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+    saturated = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
     levels = np.linspace(0, 1, 256) ** gamma
     levels = np.clip((levels - 0.5) * contrast + 0.5, 0, 1) * brightness
-    return cv2.LUT(image, np.clip(np.round(255 * levels), 0, 255).astype(np.uint8))
+    return np.asarray(cv2.LUT(saturated, np.clip(np.round(255 * levels), 0, 255).astype(np.uint8)), np.uint8)

@@ -1,5 +1,6 @@
-"""HybridNet and its four replaceable blocks."""
+"""HybridNet, its four replaceable blocks, and its rivals."""
 
-from training.networks.hybridnet import EngineGraph, HybridNet, NetworkOutput, build_network
+from training.networks.build import build_network
+from training.networks.hybridnet import EngineGraph, HybridNet, NetworkOutput
 
 __all__ = ["EngineGraph", "HybridNet", "NetworkOutput", "build_network"]

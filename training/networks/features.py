@@ -1,59 +1,92 @@
 """`features`: the block whose output both tasks share."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.networks import _timm as timm
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-class TimmFeatures(nn.Module):
-    """Any timm backbone as a pyramid of feature maps.
+
+class Features(nn.Module):
+    """A pyramid of feature maps.
 
     Attributes:
         channels: channels of each map, finest first.
-        strides: image pixels per map pixel of each map, e.g. (4, 8, 16, 32).
+        strides: image pixels per map pixel of each map, e.g. (4, 8, 16, 32), or (4, 8, 8, 8) where it is dilated.
+        mean: of the images that its ImageNet weights were trained on, red, green, blue, of 1.
+        std: likewise their standard deviation.
     """
 
-    def __init__(self, backbone: str, strides: Sequence[int] = (4, 8, 16, 32), weights: Path | None = None) -> None:
-        """Create the backbone; `weights` is a safetensors file of timm's classifier of the same name.
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def torchvision_names(self) -> dict[str, str]:
+        """For each parameter that torchvision's checkpoint holds, ours by its name there; all alike if empty."""
+        return {}
+
+
+class TimmFeatures(Features):
+    """Any timm backbone as features."""
+
+    backbone: Any
+
+    def __init__(self, backbone: str, strides: Sequence[int] = (4, 8, 16, 32), output_stride: int = 32) -> None:
+        """Create the backbone with all its stages; `prune` drops what is not needed once weights are loaded.
+
+        Args:
+            backbone: timm's name.
+            strides: of the maps wanted.
+            output_stride: 8 or 16 dilates the stages that would go beyond it (ResNets); the strides stop there, too.
 
         Raises:
-            ValueError: the backbone has no map at one of the strides, or the weights do not fit it.
+            ValueError: there is no such backbone, or it has no map at one of the strides.
         """
         super().__init__()
-        self.backbone = timm.create_model(backbone, pretrained=False)
-        # Of each stride the last map, which is the deepest.
-        available = {info["reduction"]: index for index, info in enumerate(self.backbone.feature_info)}
-        missing = [stride for stride in strides if stride not in available]
+        options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+        try:
+            self.backbone = timm.create_model(backbone, pretrained=False, **options)
+        except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
+            raise ValueError(f"timm cannot make the backbone '{backbone}' at stride {output_stride}: {error}") from None
+        found: list[dict] = list(self.backbone.feature_info)
+        indices = _choose([info["reduction"] for info in found], strides, output_stride)
+        missing = [stride for stride, index in zip(strides, indices, strict=True) if index is None]
         if missing:
-            raise ValueError(f"timm backbone '{backbone}' has maps at strides {sorted(available)}, none at {missing}")
-        indices = [available[stride] for stride in strides]
-        self.channels = tuple(self.backbone.feature_info[index]["num_chs"] for index in indices)
-        self.strides = tuple(strides)
-        if weights is not None:
-            load_backbone_weights(self.backbone, weights)
-        # Without the classifier and the stages behind the last map asked for.
-        self.indices = self.backbone.prune_intermediate_layers(indices, prune_head=True)
+            at = sorted({info["reduction"] for info in found})
+            raise ValueError(f"timm backbone '{backbone}' has maps at strides {at}, none at {missing}")
+        self.indices = [index for index in indices if index is not None]
+        self.channels = tuple(found[index]["num_chs"] for index in self.indices)
+        self.strides = tuple(found[index]["reduction"] for index in self.indices)
+        settings = self.backbone.pretrained_cfg
+        self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
+
+    def prune(self) -> None:
+        """Drop the classifier and the stages behind the last map, and make the padding constant."""
+        self.indices = self.backbone.prune_intermediate_layers(self.indices, prune_head=True)
         make_padding_static(self.backbone)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised image [N, 3, H, W] -> maps [N, channels[i], H / strides[i], W / strides[i]]."""
-        return self.backbone.forward_intermediates(x, indices=self.indices, stop_early=True, intermediates_only=True)
+        maps: list[Tensor] = self.backbone.forward_intermediates(
+            x, indices=self.indices, stop_early=True, intermediates_only=True
+        )
+        return maps
 
 
-def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
-    """Copy every tensor of a classifier from a safetensors file, whatever precision it is stored in."""
-    stored = load_file(path)
-    own = backbone.state_dict()
-    for name, tensor in own.items():
-        if name not in stored:
-            raise ValueError(f"{path} lacks '{name}': is it of another backbone?")
-        if stored[name].shape != tensor.shape:
-            raise ValueError(f"{path}: '{name}' is {tuple(stored[name].shape)}, the network's {tuple(tensor.shape)}")
-    backbone.load_state_dict({name: stored[name].to(tensor.dtype) for name, tensor in own.items()})
+def _choose(available: Sequence[int], wanted: Sequence[int], output_stride: int) -> list[int | None]:
+    """For each wanted stride the last map that has it, which is the deepest; dilated ones in the stages' order."""
+    limit = output_stride if output_stride < 32 else max(wanted)
+    chosen: list[int | None] = []
+    for place, stride in enumerate(wanted):
+        at = [index for index, reduction in enumerate(available) if reduction == min(stride, limit)]
+        # Maps that share the output stride: the last of them for the last wanted, the one before for the one before.
+        later = sum(min(other, limit) == min(stride, limit) for other in wanted[place + 1 :])
+        chosen.append(at[-1 - later] if len(at) > later else None)
+    return chosen
 
 
 class StaticSameConv(nn.Module):
@@ -67,18 +100,12 @@ class StaticSameConv(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         """Take over the weights of `conv`."""
         super().__init__()
-        total = conv.kernel_size[0] - conv.stride[0]
+        kernel, stride = (conv.kernel_size[0], conv.kernel_size[1]), (conv.stride[0], conv.stride[1])
+        total = kernel[0] - stride[0]
         before = total // 2
         self.pad = nn.ZeroPad2d((before, total - before, before, total - before))
         self.conv = nn.Conv2d(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            0,
-            1,
-            conv.groups,
-            bias=conv.bias is not None,
+            conv.in_channels, conv.out_channels, kernel, stride, 0, 1, conv.groups, bias=conv.bias is not None
         )
         self.conv.weight = conv.weight
         self.conv.bias = conv.bias
@@ -97,11 +124,3 @@ def make_padding_static(module: nn.Module) -> None:
             setattr(module, name, StaticSameConv(child))
         else:
             make_padding_static(child)
-
-
-def normalise(image: Tensor) -> Tensor:
-    """uint8 [N, H, W, 3] rgb -> float [N, 3, H, W] in -1 .. 1 (mean = std = 0.5, as timm's tf_ backbones want).
-
-    The cast comes before the transpose: TensorRT 8.6 takes uint8 at the graph's input only.
-    """
-    return image.float().permute(0, 3, 1, 2) * (1.0 / 127.5) - 1.0

@@ -4,52 +4,100 @@ features        image                                    -> maps that both tasks
 upsampling      shared features                          -> class scores
 global_depth    image                                    -> coarse depth of the whole scene
 refining_depth  image + global depth + shared features   -> final depth
+
+Its rivals are the same with blocks left out or replaced: see `build.py`.
 """
 
-import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from training.config import NetworkConfig
-from training.networks.features import TimmFeatures, normalise
-from training.networks.global_depth import ConvolutionalGlobalDepth
+from training.networks.depth_code import DepthCode
+from training.networks.depth_layers import DepthLayers
 from training.networks.layers import upsample
-from training.networks.refining_depth import SharedFeaturesRefinement
-from training.networks.upsampling import LightAspp
 
 
 class NetworkOutput(NamedTuple):
-    """What the network says, at a quarter of the image's size, before post-processing."""
+    """What the network says, at its blocks' own strides, before post-processing; None is what it has no block for."""
 
-    log_depth: Tensor  # [N, 1, H / 4, W / 4], natural log of metres at the canonical focal length
-    scores: Tensor  # [N, classes, H / 4, W / 4]
-    global_log_depth: Tensor  # [N, 1, H / stride, W / stride]
+    depth: Tensor | None  # [N, 1, h, w], in the network's depth code, metres at the canonical focal length
+    scores: Tensor | None  # [N, classes, h, w]
+    global_depth: Tensor | None = None  # [N, 1, h, w], as depth
+    layers: Tensor | None = None  # [N, layers, h, w], scores of depth layers
 
 
 class HybridNet(nn.Module):
-    """The four blocks; each can be replaced without touching the others."""
+    """The four blocks; each can be replaced without touching the others, and all but one task's can be left out."""
 
     def __init__(
-        self, features: nn.Module, global_depth: nn.Module, refining_depth: nn.Module, upsampling: nn.Module
+        self,
+        features: nn.Module | None,
+        global_depth: nn.Module | None,
+        refining_depth: nn.Module | None,
+        upsampling: nn.Module | None,
+        depth_code: DepthCode,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
-        """Take the blocks as they are."""
+        """Take the blocks as they are; `mean` and `std` are those of the images that the blocks want, of 1."""
         super().__init__()
         self.features = features
         self.global_depth = global_depth
         self.refining_depth = refining_depth
         self.upsampling = upsampling
+        self.depth_code = depth_code
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether it predicts depth."""
+        return self.refining_depth is not None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether it predicts labels."""
+        return self.upsampling is not None
+
+    @property
+    def scores_stride(self) -> int:
+        """Image pixels per pixel of the scores."""
+        assert self.upsampling is not None
+        return int(self.upsampling.stride)  # type: ignore[arg-type]
+
+    @property
+    def depth_stride(self) -> int:
+        """Image pixels per pixel of the depth."""
+        assert self.refining_depth is not None
+        return int(self.refining_depth.stride)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Image uint8 [N, H, W, 3] rgb, H and W multiples of 32."""
-        x = normalise(image)
-        shared = self.features(x)
-        scores = self.upsampling(shared)
-        global_log_depth = self.global_depth(x)
-        log_depth = self.refining_depth(x, global_log_depth, shared)
-        return NetworkOutput(log_depth, scores, global_log_depth)
+        x = normalise(image, self.mean, self.std)
+        shared = self.features(x) if self.features is not None else []
+        scores = self.upsampling(shared) if self.upsampling is not None else None
+        if self.refining_depth is None:
+            return NetworkOutput(None, scores)
+        if isinstance(self.refining_depth, DepthLayers):
+            depth, layers = self.refining_depth(shared)
+            return NetworkOutput(depth, scores, layers=layers)
+        global_depth = self.global_depth(x) if self.global_depth is not None else None
+        return NetworkOutput(self.refining_depth(x, global_depth, shared), scores, global_depth)
+
+
+def normalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 [N, H, W, 3] rgb -> float [N, 3, H, W], less the mean, divided by the standard deviation.
+
+    The cast comes before the transpose: TensorRT 8.6 takes uint8 at the graph's input only.
+    """
+    x = image.float().permute(0, 3, 1, 2)
+    if set(mean) == set(std) == {0.5}:
+        return x * (1.0 / 127.5) - 1.0
+    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device)[:, None, None]
+    offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=x.device)[:, None, None]
+    return x * scale - offset
 
 
 class EngineGraph(nn.Module):
@@ -57,36 +105,43 @@ class EngineGraph(nn.Module):
 
     Scores are turned into labels at half the image's size and the labels doubled: argmax and softmax over all classes
     then run on a quarter of the pixels.
+
+    Attributes:
+        outputs: names of what `forward` returns; a network of one task has only that task's.
     """
 
-    def __init__(self, network: nn.Module, depth_range: tuple[float, float]) -> None:
+    def __init__(self, network: HybridNet, depth_range: tuple[float, float]) -> None:
         """`depth_range`: metres at the canonical focal length that depth is kept within."""
         super().__init__()
         self.network = network
-        self.log_range = (math.log(depth_range[0]), math.log(depth_range[1]))
+        self.depth_range = depth_range
+        self.outputs = (("depth",) if network.has_depth else ()) + (
+            ("labels", "confidence") if network.has_labels else ()
+        )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Image uint8 [N, H, W, 3] -> depth float32 [N, H, W], labels uint8 [N, H, W], confidence uint8 [N, H, W]."""
-        output = self.network(image)
-        depth = torch.exp(torch.clamp(upsample(output.log_depth, 4), *self.log_range))[:, 0]
-        scores = upsample(output.scores, 2)
-        best, labels = torch.max(scores, dim=1, keepdim=True)
-        confidence = 255.0 / torch.sum(torch.exp(scores - best), dim=1, keepdim=True)
-        # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
-        return depth, _double(labels.float())[:, 0].byte(), _double(torch.round(confidence))[:, 0].byte()
+        output: NetworkOutput = self.network(image)
+        found: tuple[Tensor, ...] = ()
+        if output.depth is not None:
+            coded = upsample(output.depth, self.network.depth_stride)
+            found += (self.network.depth_code.to_metres(coded, *self.depth_range)[:, 0],)
+        if output.scores is not None:
+            found += _labels_and_confidence(output.scores, self.network.scores_stride)
+        return found
+
+
+def _labels_and_confidence(scores: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    if stride > 2:
+        scores = upsample(scores, stride // 2)
+    best, labels = torch.max(scores, dim=1, keepdim=True)
+    confidence = torch.round(255.0 / torch.sum(torch.exp(scores - best), dim=1, keepdim=True))
+    # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
+    maps = (labels.float(), confidence)
+    if stride > 1:
+        maps = (_double(maps[0]), _double(maps[1]))
+    return maps[0][:, 0].byte(), maps[1][:, 0].byte()
 
 
 def _double(x: Tensor) -> Tensor:
-    return torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def build_network(config: NetworkConfig, classes: int, weights: Path | None = None) -> HybridNet:
-    """The network of a config; `weights` are the backbone's ImageNet weights, None starts from chance."""
-    features = TimmFeatures(config.features, weights=weights)
-    global_depth = ConvolutionalGlobalDepth(
-        config.global_depth, weights=weights if config.global_depth == config.features else None
-    )
-    refining_depth = SharedFeaturesRefinement(features.channels, global_depth.stride)
-    upsampling = LightAspp(features.channels, classes)
-    nn.init.constant_(global_depth.predict.bias, math.log(config.initial_depth))
-    return HybridNet(features, global_depth, refining_depth, upsampling)
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -17,6 +17,16 @@ def conv_bn(
     )
 
 
+def conv_relu(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 0, groups: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """Convolution with bias, ReLU: what networks were made of before batch normalisation."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    nn.init.zeros_(bias_of(conv))
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
+
+
 def separable_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """Depthwise convolution for the neighbourhood, pointwise for the channels."""
     return nn.Sequential(
@@ -25,12 +35,27 @@ def separable_conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, 
     )
 
 
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """The bias of a layer that was made with one."""
+    assert layer.bias is not None
+    return layer.bias
+
+
 def upsample(x: Tensor, factor: int) -> Tensor:
     """Bilinear upsampling by a whole factor.
 
     A factor, not a size: it is exported as a Resize with constant scales, which every version of TensorRT takes.
     """
+    if factor == 1:
+        return x
     return functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def upsample_to(x: Tensor, factor: int, like: Tensor) -> Tensor:
+    """As `upsample`, and where the image's side is no multiple of the strides, to the very size of `like`."""
+    if not torch.jit.is_tracing() and x.shape[-2:] != like.shape[-2:]:
+        return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return upsample(x, factor)
 
 
 class GlobalContext(nn.Module):

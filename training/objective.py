@@ -1,0 +1,162 @@
+"""What a network is trained to make small: the parts of the loss, added up as the config says."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from training.config import PaperLossConfig, WeightedLossConfig
+from training.losses import (
+    IGNORE,
+    berhu_loss,
+    euclidean_loss,
+    gradient_loss,
+    label_loss,
+    layers_loss,
+    normalised_euclidean_loss,
+    ohem_loss,
+    silog_loss,
+)
+from training.networks.depth_code import DepthCode
+from training.networks.depth_layers import DepthLayers
+from training.networks.hybridnet import HybridNet, NetworkOutput
+from training.networks.layers import upsample
+
+_LEAST_LOG_VARIANCE, _GREATEST_LOG_VARIANCE = -4.0, 4.0
+
+
+def build_objective(config: WeightedLossConfig | PaperLossConfig, network: HybridNet) -> "Objective":
+    """The loss of a config for a network."""
+    if isinstance(config, PaperLossConfig):
+        return PaperObjective(config, network.depth_code)
+    return WeightedObjective(config, network)
+
+
+class Objective(nn.Module):
+    """Called with what a network says and the truth at half the image's size; its parameters, if any, are learnt."""
+
+    def forward(
+        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compare.
+
+        Args:
+            output: of the network, in training mode.
+            labels: uint8 [N, h, w], 255 = unlabelled.
+            depth: float32 [N, h, w] metres, NaN = unknown.
+            class_weights: float32 [classes], see `losses.class_weights`; None weighs all alike.
+
+        Returns:
+            each part by name, unweighted, and their weighted sum as `total`. A part whose truth is missing is 0.
+        """
+        raise NotImplementedError
+
+
+class WeightedObjective(Objective):
+    """Weighted sum of the label loss and the depth losses, or with learnt weights of the two tasks.
+
+    Learnt (Kendall 2018): depth / (2 e^s) + labels / e^s + both s / 2, where s is the logarithm of each task's noise
+    variance. The two s belong to the training, not to the network: they are in its checkpoint and optimiser, and not in
+    the averaged weights.
+
+    Attributes:
+        log_variance: the s of depth and of labels; None with fixed weights.
+    """
+
+    def __init__(self, config: WeightedLossConfig, network: HybridNet) -> None:
+        """`network` tells the depth code and the layers' centres; it is not kept."""
+        super().__init__()
+        self.config = config
+        self.code = network.depth_code
+        refining = network.refining_depth
+        self.layers = (refining.nearest, refining.spacing) if isinstance(refining, DepthLayers) else None
+        self.log_variance = nn.Parameter(torch.zeros(2)) if config.uncertainty else None
+
+    def forward(
+        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Objective`."""
+        config = self.config
+        parts: dict[str, Tensor] = {}
+        label_total = depth_total = depth.new_zeros(())
+        if output.scores is not None:
+            parts["labels"] = self._label_loss(at_half(output.scores, labels), labels, class_weights)
+            label_total = config.labels * parts["labels"]
+        if output.depth is not None:
+            valid = torch.isfinite(depth)
+            truth = torch.log(torch.where(valid, depth, torch.ones_like(depth)))
+            final = self.code.to_log(at_half(output.depth, depth))[:, 0]
+            loss = self._depth_loss()
+            parts["depth"] = loss(final, truth, valid)
+            parts["gradient"] = gradient_loss(final, truth, valid)
+            depth_total = config.depth * (parts["depth"] + config.gradient * parts["gradient"])
+            if output.global_depth is not None:
+                coarse = self.code.to_log(at_half(output.global_depth, depth))[:, 0]
+                parts["global_depth"] = loss(coarse, truth, valid)
+                depth_total = depth_total + config.global_depth * parts["global_depth"]
+            if output.layers is not None and self.layers is not None:
+                parts["layers"] = layers_loss(at_half(output.layers, depth), truth, valid, *self.layers)
+                depth_total = depth_total + config.depth_layers * parts["layers"]
+        if self.log_variance is not None:
+            s = self.log_variance.clamp(_LEAST_LOG_VARIANCE, _GREATEST_LOG_VARIANCE)
+            # A task that this batch says nothing about must not move its weight.
+            if torch.isfinite(depth).any():
+                depth_total = torch.exp(-s[0]) * depth_total / 2 + s[0] / 2
+            if (labels != IGNORE).any():
+                label_total = torch.exp(-s[1]) * label_total + s[1] / 2
+        return {**parts, "total": label_total + depth_total}
+
+    def _label_loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+        config = self.config
+        if config.label_loss == "ohem":
+            return ohem_loss(scores, labels, config.ohem_probability, config.ohem_keep, class_weights)
+        return label_loss(scores, labels, class_weights)
+
+    def _depth_loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        if self.config.depth_loss == "berhu":
+            return berhu_loss
+        return lambda prediction, truth, valid: silog_loss(prediction, truth, valid, self.config.variance_focus)
+
+
+class PaperObjective(Objective):
+    """The paper's L_H = alpha * L_S + L_DL + L_DN.
+
+    L_S is a mean over labelled pixels. L_DL and L_DN compare depth divided by the code's scale at the network's own
+    resolution and are, in Caffe's reduction, sums over the map; reduction "mean" divides everything by the map's
+    pixels, which is the same loss at another learning rate.
+    """
+
+    def __init__(self, config: PaperLossConfig, code: DepthCode) -> None:
+        """`code` of the network's depth."""
+        super().__init__()
+        self.config, self.code = config, code
+
+    def forward(
+        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """As in `Objective`; all classes weigh alike, as in the paper."""
+        parts: dict[str, Tensor] = {}
+        total = depth.new_zeros(())
+        pixels = 1
+        if output.depth is not None:
+            step = depth.shape[-1] // output.depth.shape[-1]
+            truth = depth[:, ::step, ::step] / self.code.scale
+            pixels = truth[0].numel()
+            valid = torch.isfinite(truth)
+            found = self.code.to_linear(output.depth.float())[:, 0]
+            parts["depth"] = euclidean_loss(found, truth, valid)
+            parts["normalised_depth"] = normalised_euclidean_loss(found, truth, valid)
+            total = total + parts["depth"] + parts["normalised_depth"]
+        if output.scores is not None:
+            parts["labels"] = label_loss(at_half(output.scores, labels), labels)
+            total = total + self.config.alpha * parts["labels"]
+        return {**parts, "total": total / pixels if self.config.reduction == "mean" else total}
+
+
+def at_half(x: Tensor, truth: Tensor) -> Tensor:
+    """A network's map [N, C, ...] in float32, at the size of a truth [N, h, w]; one side divides the other."""
+    x = x.float()
+    if x.shape[-1] > truth.shape[-1]:
+        step = x.shape[-1] // truth.shape[-1]
+        return x[:, :, ::step, ::step]
+    return upsample(x, truth.shape[-1] // x.shape[-1])

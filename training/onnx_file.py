@@ -1,0 +1,58 @@
+"""A network as an ONNX file, and the run of one that says less than an engine."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from hybridnet_ros.engine import EngineError
+from training.evaluate import filled
+from training.networks import EngineGraph
+
+# TensorRT 8.6 (JetPack 6.0) reads no later one.
+OPSET = 17
+
+
+def write_onnx(graph: EngineGraph, path: Path, size: tuple[int, int]) -> None:
+    """Export with dynamic batch and image size; `size` (height, width) is only what the graph is traced with."""
+    image = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # This exporter is the one that writes opset 17; it says at every call that a newer one exists.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            graph.eval(),
+            (image,),
+            str(path),
+            input_names=["image"],
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            dynamic_axes={name: {0: "batch", 1: "height", 2: "width"} for name in ("image", *graph.outputs)},
+            dynamo=False,
+        )
+
+
+class PartSession:
+    """ONNX Runtime on a network of one task, as an engine's session; what it does not say is filled for nobody."""
+
+    runtime = "onnx_cpu"
+    description = f"ONNX Runtime {ort.__version__}, CPU"
+
+    def __init__(self, onnx: bytes) -> None:
+        """Load the contents of a file; EngineError when ONNX Runtime cannot."""
+        try:
+            self._session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            raise EngineError(f"ONNX Runtime cannot load the exported network: {error}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Depth, labels and confidence [N, H, W] of uint8 [N, H, W, 3]."""
+        values: list[NDArray[Any]] = self._session.run(self._outputs, {"image": images})
+        return filled(dict(zip(self._outputs, values, strict=True)), images)
+
+    def close(self) -> None:
+        """Nothing to free."""

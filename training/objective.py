@@ -154,9 +154,5 @@ class PaperObjective(Objective):
 
 
 def at_half(x: Tensor, truth: Tensor) -> Tensor:
-    """A network's map [N, C, ...] in float32, at the size of a truth [N, h, w]; one side divides the other."""
-    x = x.float()
-    if x.shape[-1] > truth.shape[-1]:
-        step = x.shape[-1] // truth.shape[-1]
-        return x[:, :, ::step, ::step]
-    return upsample(x, truth.shape[-1] // x.shape[-1])
+    """A network's map [N, C, ...], at half the image's size or less, in float32 at the size of a truth [N, h, w]."""
+    return upsample(x.float(), truth.shape[-1] // x.shape[-1])

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import LossConfig
-from training.losses import JointLoss, class_weights, gradient_loss, label_loss, silog_loss
-from training.networks import NetworkOutput
+from training.losses import class_weights, gradient_loss, label_loss, silog_loss
 
 
 def test_label_loss_is_the_mean_over_labelled_pixels() -> None:
@@ -57,35 +55,3 @@ def test_gradient_loss_sees_edges_not_offsets() -> None:
     # At steps of 1, 2, 4 and 8 pixels one edge of height 1 is crossed on each of the 16, 8, 4 and 2 rows.
     expected = np.mean([16 / 256, 8 / 64, 4 / 16, 2 / 4])
     assert gradient_loss(step, truth, valid).item() == pytest.approx(expected)
-
-
-def _output(requires_grad: bool = True) -> NetworkOutput:
-    torch.manual_seed(0)
-    shapes = ((2, 1, 16, 24), (2, 19, 16, 24), (2, 1, 4, 6))
-    return NetworkOutput(*(torch.randn(shape, requires_grad=requires_grad) for shape in shapes))
-
-
-@pytest.mark.parametrize("missing", ["labels", "depth", "both"])
-def test_missing_targets_give_finite_losses_and_gradients(missing: str) -> None:
-    output = _output()
-    labels = torch.randint(0, 19, (2, 32, 48), dtype=torch.uint8)
-    depth = torch.rand(2, 32, 48) * 50 + 1
-    if missing in ("labels", "both"):
-        labels[:] = 255
-    if missing in ("depth", "both"):
-        depth[:] = torch.nan
-    parts = JointLoss(LossConfig())(output, labels, depth)
-    parts["total"].backward()
-    assert all(torch.isfinite(part) for part in parts.values())
-    assert (parts["labels"] == 0) == (missing in ("labels", "both"))
-    assert (parts["depth"] == 0) == (missing in ("depth", "both"))
-    for tensor in output:
-        assert torch.isfinite(tensor.grad).all()
-
-
-def test_weights_make_the_total() -> None:
-    labels, depth = torch.randint(0, 19, (2, 32, 48), dtype=torch.uint8), torch.rand(2, 32, 48) * 50 + 1
-    config = LossConfig(labels=2.0, depth=3.0, global_depth=0.25, gradient=0.1)
-    parts = JointLoss(config)(_output(False), labels, depth)
-    expected = 2 * parts["labels"] + 3 * (parts["depth"] + 0.1 * parts["gradient"]) + 0.25 * parts["global_depth"]
-    torch.testing.assert_close(parts["total"], expected)

@@ -132,15 +132,11 @@ class EngineGraph(nn.Module):
 
 
 def _labels_and_confidence(scores: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    if stride > 2:
-        scores = upsample(scores, stride // 2)
+    scores = upsample(scores, stride // 2)
     best, labels = torch.max(scores, dim=1, keepdim=True)
     confidence = torch.round(255.0 / torch.sum(torch.exp(scores - best), dim=1, keepdim=True))
     # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
-    maps = (labels.float(), confidence)
-    if stride > 1:
-        maps = (_double(maps[0]), _double(maps[1]))
-    return maps[0][:, 0].byte(), maps[1][:, 0].byte()
+    return _double(labels.float())[:, 0].byte(), _double(confidence)[:, 0].byte()
 
 
 def _double(x: Tensor) -> Tensor:

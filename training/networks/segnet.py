@@ -71,9 +71,15 @@ class SegNetFeatures(Features):
 
 
 class SegNetUpsampling(nn.Module):
-    """SegNet's decoder, the mirror image of its encoder; scores at the image's own size."""
+    """SegNet's decoder, the mirror image of its encoder.
 
-    stride = 1
+    It ends at the image's size; its scores are the means of 2x2, as labels are decided at half that size throughout.
+
+    Attributes:
+        stride: image pixels per pixel of the scores.
+    """
+
+    stride = 2
 
     def __init__(self, channels: Sequence[int], first: int, classes: int) -> None:
         """`channels`: of the maps at strides 4 to 32; `first`: of the encoder's first stage."""
@@ -87,11 +93,11 @@ class SegNetUpsampling(nn.Module):
         self.classify = nn.Conv2d(first, classes, 3, padding=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """-> scores [N, classes, H, W]."""
+        """-> scores [N, classes, H / 2, W / 2]."""
         x, places = features[3], features[4:]
         for stage, where in zip(self.stages, reversed(places), strict=True):
             x = stage(unpool(x, where))
-        return self.classify(x)
+        return functional.avg_pool2d(self.classify(x), 2)
 
 
 def _stage(widths: Sequence[int]) -> nn.Sequential:

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from training.config import ConfigError, NetworkConfig
 from training.networks import EngineGraph, _timm, build_network
 from training.networks.features import TimmFeatures, make_padding_static
-from training.networks.hybridnet import normalise
+from training.networks.hybridnet import Normalise
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_stages_behind_the_last_map_are_left_out() -> None:
 
 def test_normalise_maps_bytes_to_plus_minus_one() -> None:
     image = torch.tensor([0, 255, 127], dtype=torch.uint8).expand(1, 1, 1, 3)
-    assert normalise(image, *[(0.5, 0.5, 0.5)] * 2).flatten().tolist() == pytest.approx(
+    assert Normalise(*[(0.5, 0.5, 0.5)] * 2)(image).flatten().tolist() == pytest.approx(
         [-1.0, 1.0, 127 / 127.5 - 1], abs=1e-6
     )
 

@@ -1,4 +1,4 @@
-"""Each published block against its layer table: sizes at 321x321 (and DepthNet's own 218x298) and parameters a layer."""
+"""Each published block against its layer table: sizes at 321x321 (and DepthNet's 218x298) and parameters a layer."""
 
 import pytest
 import torch
@@ -59,9 +59,12 @@ def test_deeplabs_aspp() -> None:
 
 @pytest.mark.parametrize(
     ("size", "maps", "pool5", "predicted"),
-    [((218, 298), [(52, 72), (26, 36), (26, 36)], (13, 18), (27, 37)), ((321, 321), [(78, 78), (39, 39), (39, 39)], (19, 19), (40, 40))],
+    [
+        ((218, 298), [(52, 72), (26, 36), (26, 36)], (13, 18), (27, 37)),
+        ((321, 321), [(78, 78), (39, 39), (39, 39)], (19, 19), (40, 40)),
+    ],
     ids=["218x298", "321x321"],
-)  # fmt: skip
+)
 @torch.no_grad()
 def test_depthnets_global_network(
     size: tuple[int, int], maps: list[tuple[int, int]], pool5: tuple[int, int], predicted: tuple[int, int]

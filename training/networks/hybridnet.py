@@ -49,7 +49,7 @@ class HybridNet(nn.Module):
         self.refining_depth = refining_depth
         self.upsampling = upsampling
         self.depth_code = depth_code
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.normalise = Normalise(mean, std)
 
     @property
     def has_depth(self) -> bool:
@@ -75,7 +75,7 @@ class HybridNet(nn.Module):
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Image uint8 [N, H, W, 3] rgb, H and W multiples of 32."""
-        x = normalise(image, self.mean, self.std)
+        x = self.normalise(image)
         shared = self.features(x) if self.features is not None else []
         scores = self.upsampling(shared) if self.upsampling is not None else None
         if self.refining_depth is None:
@@ -87,17 +87,26 @@ class HybridNet(nn.Module):
         return NetworkOutput(self.refining_depth(x, global_depth, shared), scores, global_depth)
 
 
-def normalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 [N, H, W, 3] rgb -> float [N, 3, H, W], less the mean, divided by the standard deviation.
+class Normalise(nn.Module):
+    """Bytes to what a network wants: less the mean, divided by the standard deviation of the images it knows.
 
     The cast comes before the transpose: TensorRT 8.6 takes uint8 at the graph's input only.
     """
-    x = image.float().permute(0, 3, 1, 2)
-    if set(mean) == set(std) == {0.5}:
-        return x * (1.0 / 127.5) - 1.0
-    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device)[:, None, None]
-    offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=x.device)[:, None, None]
-    return x * scale - offset
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """`mean` and `std` of red, green and blue, of 1."""
+        super().__init__()
+        scale = [1 / (255 * deviation) for deviation in std]
+        offset = [middle / deviation for middle, deviation in zip(mean, std, strict=True)]
+        self.register_buffer("scale", torch.tensor(scale)[:, None, None], persistent=False)
+        self.register_buffer("offset", torch.tensor(offset)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 [N, H, W, 3] rgb -> float [N, 3, H, W]."""
+        return image.float().permute(0, 3, 1, 2) * self.scale - self.offset
 
 
 class EngineGraph(nn.Module):

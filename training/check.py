@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from training.config import ConfigError, RunConfig, load_config
 from training.data.folder import PlainFolder
+from training.data.label_sets import read_label_set
 from training.data.sample import DataError, Samples
-from training.data.sources import open_source, open_truth, read_label_set
+from training.data.sources import open_source, open_truth
 
 
 def check_config(config: RunConfig, data: Path) -> int:

@@ -2,6 +2,7 @@
 
     python -m training.evaluate driving --data DATA
     python -m training.evaluate runs/driving --data DATA --output figures.json
+    python -m training.evaluate runs/nyuv2 --data DATA --split test
 
 Labels are scored in the truth's own label set (the driving network's nineteen classes are mapped to CamVid's eleven),
 depth at the network's own metric scale, over the image as a whole: no median scaling, no crop. The config says on what,
@@ -25,8 +26,9 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
 from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
 from training.config import ConfigError, DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
+from training.data.label_sets import label_table, read_label_set
 from training.data.sample import DataError
-from training.data.sources import label_table, open_truth, read_label_set
+from training.data.sources import open_truth
 from training.networks import EngineGraph, HybridNet
 from training.run_folder import RunFolder
 
@@ -99,6 +101,14 @@ def scored(config: RunConfig) -> ValidationConfig:
     return ValidationConfig(
         labels=validation.labels if network.upsampling else None,
         depth=validation.depth if network.refining_depth else None,
+    )
+
+
+def _on_split(validation: ValidationConfig, split: str) -> ValidationConfig:
+    changes = {"split": split}
+    return ValidationConfig(
+        labels=validation.labels and validation.labels.model_copy(update=changes),
+        depth=validation.depth and validation.depth.model_copy(update=changes),
     )
 
 
@@ -177,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("training/configs/driving.yaml"),
         help="names the validation folders (default: %(default)s)",
     )
+    parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
     options = parser.parse_args(arguments)
     try:
@@ -187,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             engine = open_engine(options.engine)
             validation = load_config(options.config).validation
+        if options.split:
+            validation = _on_split(validation, options.split)
         figures = evaluate(engine, options.data, validation)
     except (ConfigError, DataError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)

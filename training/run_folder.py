@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from hybridnet_ros.scene.labels import LabelSet
 from training.config import ConfigError, RunConfig, load_config, write_config
-from training.data.sources import read_label_set
+from training.data.label_sets import read_label_set
 from training.networks import HybridNet, build_network
 
 

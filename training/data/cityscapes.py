@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.resources import share_path
-from hybridnet_ros.scene.labels import LabelSet
+from training.data.label_sets import read_label_set
 from training.data.sample import IGNORE, DataError, Sample, expect_files, expect_size, read_image, read_labels, read_png
 
 IDS = 34  # 0 to 33 in the labelIds files
@@ -92,8 +91,7 @@ def read_camera(path: Path) -> tuple[float, float]:
 
 def classes_by_id() -> list[int]:
     """For each id of the labelIds files its training id, 255 where it is not evaluated."""
-    labels = LabelSet.from_yaml(share_path("config", "labels", "cityscapes19.yaml"))
     classes = [IGNORE] * IDS
-    for training_id, label_id in enumerate(labels.ids):
+    for training_id, label_id in enumerate(read_label_set("cityscapes19").ids):
         classes[label_id] = training_id
     return classes

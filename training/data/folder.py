@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hybridnet_ros.resources import share_path
-from hybridnet_ros.scene.labels import LabelError, LabelSet
+from training.config import ConfigError
+from training.data.label_sets import read_label_set
 from training.data.sample import DataError, Sample, expect_size, read_image, read_labels, read_png
 
 
@@ -50,9 +50,8 @@ class PlainFolder:
                 raise DataError(f"{folder / 'dataset.yaml'} lacks {key}, without which the files mean nothing")
         self.label_set = self.config.label_set if self.labels else None
         try:
-            name = f"{self.label_set}.yaml"
-            self.classes = len(LabelSet.from_yaml(share_path("config", "labels", name))) if self.labels else 0
-        except LabelError as error:
+            self.classes = len(read_label_set(self.label_set)) if self.label_set else 0
+        except ConfigError as error:
             raise DataError(f"{folder / 'dataset.yaml'}: label_set: {error}") from error
         self.images = sorted(p for p in (folder / "image").glob("*") if p.suffix in (".jpg", ".jpeg", ".png"))
         if not self.images:

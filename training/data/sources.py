@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.resources import share_path
-from hybridnet_ros.scene.labels import LabelError, LabelSet
+from hybridnet_ros.scene.labels import LabelSet
 from training.config import ConfigError, SourceConfig, TruthConfig
 from training.data.camvid import CamVid
 from training.data.cityscapes import Cityscapes
 from training.data.folder import PlainFolder
 from training.data.kitti import KittiDepth, KittiDepthBenchmark, KittiSemantics
+from training.data.label_sets import label_table
 from training.data.nyuv2 import NyuV2
 from training.data.road_scenes import RoadScenes
 from training.data.sample import Sample, Samples
@@ -56,28 +56,6 @@ def open_source(source: SourceConfig, data: Path, label_set: LabelSet) -> Sample
     if not source.labels or samples.label_set is None:
         return Chosen(samples, None, source.labels, source.depth)
     return Chosen(samples, label_table(label_set, samples.label_set), source.labels, source.depth)
-
-
-def label_table(label_set: LabelSet, other: str) -> NDArray[np.uint8] | None:
-    """Lookup table uint8 [256] from the label set `other` to `label_set`; None where they are one.
-
-    Raises:
-        ConfigError: there is none; says where to write one.
-    """
-    if other == label_set.name:
-        return None
-    try:
-        return label_set.mapping_from(other)
-    except LabelError as error:
-        raise ConfigError(f"data.label_set: {error}; add from_{other} to its file in config/labels") from error
-
-
-def read_label_set(name: str) -> LabelSet:
-    """A label set of config/labels; ConfigError names it when there is none."""
-    try:
-        return LabelSet.from_yaml(share_path("config", "labels", f"{name}.yaml"))
-    except LabelError as error:
-        raise ConfigError(f"data.label_set: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -210,3 +210,32 @@ def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
         RunFolder.open(tmp_path).load_state()
     with pytest.raises(ConfigError, match="has not been validated yet"):
         RunFolder.open(tmp_path).load_best()
+
+
+def test_learnt_task_weights_are_trained_and_resumed(data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path / "small.yaml", steps=2)
+    run = RunFolder.create(tmp_path / "run", config, ["loss.uncertainty=true"])
+    trainer = train.Trainer(run, data, torch.device("cpu"))
+    for batch in trainer.batches():
+        trainer.train_step(batch)
+        trainer.step += 1
+    learnt = trainer.objective.state_dict()["log_variance"]
+    assert (learnt != 0).all()
+    trainer.save()
+    resumed = train.Trainer(run, data, torch.device("cpu"))
+    resumed.resume()
+    assert torch.equal(resumed.objective.state_dict()["log_variance"], learnt)
+    # They weigh the training and are no part of the network that it makes.
+    run.save_best(trainer.network)
+    assert not [name for name in run.load_best().state_dict() if "variance" in name]
+
+
+def test_a_variant_is_set_on_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [small_config(tmp_path / "small.yaml"), "--data", data, "--run", tmp_path / "run", "--device", "cpu"]
+    changes = ["--set", "optimiser.steps=1", "--set", "seed=5"]
+    assert train.main([*map(str, arguments), *changes]) == 0
+    run = RunFolder.open(tmp_path / "run")
+    assert (run.config.seed, run.load_state()["step"]) == (5, 1)
+    assert run.environment()["changes"] == ["optimiser.steps=1", "seed=5"]
+    assert train.main([*map(str, arguments), "--set", "optimizer.steps=1"]) == 1
+    assert "optimizer: Extra inputs are not permitted" in capsys.readouterr().err

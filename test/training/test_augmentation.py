@@ -37,7 +37,7 @@ def slanted_plane() -> Sample:
 scales = st.tuples(st.floats(0.3, 1.0), st.floats(1.0, 3.0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scales=scales, seed=st.integers(0, 2**32 - 1), flip=st.sampled_from([0.0, 1.0]))
 def test_lateral_extent_is_kept(scales: tuple[float, float], seed: int, flip: float) -> None:
     """X = (u - cx) * Z / fx of the canonical camera, from one column to another, is that of the camera itself.
@@ -78,7 +78,7 @@ def test_lateral_extent_is_kept(scales: tuple[float, float], seed: int, flip: fl
     assert abs(canonical - camera) <= 0.06 * camera + 3 / FX
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), flip=st.sampled_from([0.0, 1.0]))
 def test_flipping_mirrors_and_nothing_else(seed: int, flip: float) -> None:
     sample = slanted_plane()
@@ -92,7 +92,7 @@ def test_flipping_mirrors_and_nothing_else(seed: int, flip: float) -> None:
             assert np.array_equal(result[key], values[:, ::-1] if flip else values, equal_nan=key == "depth")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), strength=st.floats(0.01, 0.5))
 def test_colour_leaves_the_truth_alone(seed: int, strength: float) -> None:
     sample = slanted_plane()
@@ -105,7 +105,7 @@ def test_colour_leaves_the_truth_alone(seed: int, strength: float) -> None:
     assert (np.diff(vary_colour(grey, strength, np.random.default_rng(seed))[0, :, 0].astype(int)) >= 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), factor=st.floats(0.25, 4.0))
 def test_the_cameras_focal_length_scales_depth(seed: int, factor: float) -> None:
     """The same picture by a camera of `factor` times the focal length shows things `factor` times as far away."""

@@ -83,8 +83,10 @@ def test_each_network_trains_evaluates_and_exports(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NARROW)
 def test_each_network_learns_twenty_images_by_heart(name: str, data: Path, tmp_path: Path) -> None:
-    changes = [] if name == "hybridnet_lite0" else ["network.width=0.125"]
-    run = trained(name, data, tmp_path, "network.depth=log", *changes, steps=400, lr=2e-3, backbone_lr=2e-3)
+    # Half a dropout of few channels leaves too little to know every room by, where there are no features beside it.
+    width = {"hybridnet_lite0": 1.0, "depthnet_alone": 0.5}.get(name, 0.125)
+    changes = ["network.depth=log", f"network.width={width}"]
+    run = trained(name, data, tmp_path, *changes, steps=400, lr=2e-3, backbone_lr=2e-3)
     figures = RunFolder.open(run).metrics()[-1]
     if "labels" in tasks(name):
         assert figures["labels"]["global_accuracy"] > 0.95

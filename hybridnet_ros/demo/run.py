@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridnet_ros.demo.processes import Process, isolate_ros, python
+from hybridnet_ros.processes import Process, isolate_ros, python
 from hybridnet_ros.demo.recording import IMAGE_TOPIC, Frame
 from hybridnet_ros.demo.result import Result
 from hybridnet_ros.engine import Engine

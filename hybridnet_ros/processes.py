@@ -1,4 +1,4 @@
-"""The demo's child processes: started apart from the terminal, logged to files, and always ended."""
+"""Child processes of the commands: started apart from the terminal, logged to files, and always ended."""
 
 from __future__ import annotations
 

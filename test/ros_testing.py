@@ -108,6 +108,7 @@ class Robot:
         """The node's clock, as last seen on /diagnostics."""
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._subscriptions: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
         self._stopped = False
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
@@ -247,14 +248,13 @@ class Robot:
         return self._call(SetParameters, "set_parameters", request).results[0]
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, f"hybridnet/{name}")
-        try:
-            assert client.wait_for_service(PATIENCE_S), f"no service {name}"
-            future = client.call_async(request)
-            wait_until(future.done, f"an answer of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, f"hybridnet/{name}")
+        client = self._clients[name]
+        assert client.wait_for_service(PATIENCE_S), f"no service {name}"
+        future = client.call_async(request)
+        wait_until(future.done, f"an answer of {name}")
+        return future.result()
 
 
 def image_of(array: Any) -> np.ndarray:

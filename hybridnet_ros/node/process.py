@@ -8,12 +8,16 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hybridnet_ros.resources import ResourceError, share_path
+
+WORKER_THREAD = "hybridnet worker"
+"""Name of the threads that run engines."""
 
 DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS before version 3 (Humble, Jazzy) reads the first, from version 3 on (Kilted) the second."""
@@ -92,6 +96,27 @@ def freeze_garbage_collector() -> None:
     gc.unfreeze()  # what an earlier call froze and is garbage by now
     gc.collect()
     gc.freeze()
+
+
+def open_standard_streams() -> None:
+    """Opens /dev/null in the place of standard input, output or error where the process was started without it.
+
+    The next file or socket would get that number otherwise, and what ROS logs would be written there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def leave_stuck_threads() -> None:
+    """Ends the process at once if a thread is still in an inference that does not return.
+
+    The end of Python would take the libraries apart under its feet.
+    """
+    if any(thread.daemon and thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        os._exit(0)
 
 
 class StopRequest:

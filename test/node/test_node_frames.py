@@ -220,7 +220,8 @@ def test_parameters_are_checked_and_take_effect_on_the_next_frame(camera: Robot)
         ("min_depth", 500.0, "less than max_depth"),
         ("min_confidence", 1.5, "range"),
         ("depth_encoding", "64FC1", "one of 32FC1, 16UC1"),
-        ("engine", "other", "deactivate the node first"),
+        ("engine", "other", "no engine is called 'other'"),
+        ("cameras", ["left", "right"], "deactivate the node first"),
         ("input_transport", "raw", "deactivate the node first"),
         ("autostart", False, "read-only"),
     ):

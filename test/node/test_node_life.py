@@ -178,7 +178,7 @@ def test_compressed_images_are_taken_and_raw_ones_preferred(
     np.testing.assert_array_equal(raw, decoded)
     assert camera.values()["input topic"] == "/jpeg/image"
 
-    camera.node.destroy_publisher(camera.images)
+    camera.destroy(camera.node.destroy_publisher, camera.images)
     camera.images = None
     wait_until(lambda: camera.compressed.get_subscription_count() == 1, "the node to come back to image/compressed")
     camera.ready()

@@ -94,14 +94,19 @@ class NodeProcess:
 class Robot:
     """The rest of the robot: a camera, somebody who listens to every output asked for, and an operator."""
 
-    def __init__(self, context: rclpy.Context, namespace: str = "", raw: bool = True) -> None:
-        """A robot in `namespace`, whose camera publishes raw images, or none until `compressed_camera`."""
+    def __init__(self, context: rclpy.Context, namespace: str = "", raw: bool = True, camera: str = "") -> None:
+        """A robot in `namespace`, whose camera publishes raw images, or none until `compressed_camera`.
+
+        `camera` is its name where the node has several.
+        """
         self.namespace = namespace
-        self.node = Node("robot", context=context, namespace=namespace or None)
+        self.camera = f"{camera}/" if camera else ""
+        self.status_name = f"{namespace}/hybridnet: {camera or 'perception'}"
+        self.node = Node(f"robot_{camera}" if camera else "robot", context=context, namespace=namespace or None)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
-        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data) if raw else None
-        self.infos = self.node.create_publisher(CameraInfo, "camera_info", 5)
+        self.images = self.node.create_publisher(Image, self._topic("image"), qos_profile_sensor_data) if raw else None
+        self.infos = self.node.create_publisher(CameraInfo, self._topic("camera_info"), 5)
         self.received: dict[str, list[Any]] = defaultdict(list)
         self.diagnostics: list[Any] = []
         self.node_seconds = 0
@@ -113,12 +118,15 @@ class Robot:
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
 
+    def _topic(self, name: str) -> str:
+        return f"{self.camera}{name}"
+
     def _spin(self) -> None:
         while not self._stopped:
             self.executor.spin_once(timeout_sec=0.05)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        ours = [status for status in message.status if status.name == f"{self.namespace}/hybridnet: perception"]
+        ours = [status for status in message.status if status.name == self.status_name]
         if ours:
             self.node_seconds = message.header.stamp.sec
             self.diagnostics += ours
@@ -135,10 +143,10 @@ class Robot:
     # Listening
 
     def listen(self, kind: Any, *topics: str) -> None:
-        """Subscribes to `hybridnet/<topic>`."""
+        """Subscribes to `hybridnet/<topic>`, or `hybridnet/<camera>/<topic>`."""
         for topic in topics:
             self._subscriptions[topic] = self.node.create_subscription(
-                kind, f"hybridnet/{topic}", self.received[topic].append, QoSProfile(depth=50)
+                kind, f"hybridnet/{self.camera}{topic}", self.received[topic].append, QoSProfile(depth=50)
             )
 
     def ready(self, info: bool = True) -> None:
@@ -171,7 +179,12 @@ class Robot:
     def ignore(self, *topics: str) -> None:
         """Unsubscribes."""
         for topic in topics:
-            self.node.destroy_subscription(self._subscriptions.pop(topic))
+            self.destroy(self.node.destroy_subscription, self._subscriptions.pop(topic))
+
+    def destroy(self, destroy: Callable[[Any], Any], entity: Any) -> None:
+        """Destroys a publisher or subscription in the thread that spins, which may be using it at this moment."""
+        done = self.executor.create_task(destroy, entity)
+        wait_until(done.done, "the robot's executor")
 
     def status(self) -> Any:
         """A diagnostic status that was made after this call."""
@@ -219,7 +232,7 @@ class Robot:
 
     def compressed_camera(self) -> None:
         """Publishes image/compressed from now on, and waits until the node listens there."""
-        self.compressed = self.node.create_publisher(CompressedImage, "image/compressed", qos_profile_sensor_data)
+        self.compressed = self.node.create_publisher(CompressedImage, self._topic("image/compressed"), qos_profile_sensor_data)
         wait_until(lambda: self.compressed.get_subscription_count() == 1, "the node to subscribe to image/compressed")
 
     def answer(self, header: Any, topic: str = "depth/image") -> Any:

@@ -70,12 +70,14 @@ class Health(Troubles):
     """What happened to a camera's frames, and what troubles it.
 
     The executor thread and the worker tell it, the timer of /diagnostics asks.
-    Always holds: received == answered + sum of dropped + in flight.
+    Always holds: received == answered + sum of dropped + in flight; and where the middleware numbers messages, what
+    the camera sent == received + lost.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
+        self._lost_before = 0
         self._received = 0
         self._answered = 0
         self._dropped: Counter[Drop] = Counter()
@@ -88,6 +90,7 @@ class Health(Troubles):
         self._input = RateMeter(self._clock)
         self._lost = RateMeter(self._clock)
         self._output = RateMeter(self._clock)
+        self._batches: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
         self._latencies: dict[str, deque[float]] = {stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES}
 
     def received(self, frame: Frame) -> None:
@@ -97,11 +100,17 @@ class Health(Troubles):
             self._input_age_ms = frame.transport_ms
             self._input.tick()
 
+    def lost(self, frames: int) -> None:
+        """So many images were lost between the camera and this node."""
+        with self._lock:
+            self._lost_before += frames
+
     def answered(self, frame: Frame) -> None:
         """The answer to an image was published."""
         with self._lock:
             self._answered += 1
             self._output.tick()
+            self._batches.append(frame.batch)
             for stage, milliseconds in frame.stages_ms().items():
                 self._latencies[stage].append(milliseconds)
 
@@ -169,12 +178,15 @@ class Health(Troubles):
                 ("input age (ms)", age),
                 ("output rate (Hz)", f"{self._output.rate():.2f}"),
                 ("focal length", self._focal_length),
+                ("frames lost on the way here", str(self._lost_before)),
                 ("frames received", str(self._received)),
                 ("frames answered", str(self._answered)),
                 ("frames in flight", str(self._received - self._answered - dropped)),
                 ("frames dropped", str(dropped)),
             ]
             values += [(f"dropped: {cause.value}", str(self._dropped[cause])) for cause in Drop]
+            if self._batches:
+                values.append(("images in a batch (mean)", f"{statistics.fmean(self._batches):.2f}"))
             for stage, samples in self._latencies.items():
                 if samples:
                     values.append((f"{stage} p50/p95/p99 (ms)", percentiles(list(samples))))

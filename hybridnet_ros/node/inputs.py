@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -15,6 +16,7 @@ from hybridnet_ros.node import qos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
 from hybridnet_ros.node.health import Health
 from hybridnet_ros.node.names import CameraName
+from hybridnet_ros.node.sequence import SequenceWatch
 from hybridnet_ros.node.troubles import Level
 
 _KINDS = {RAW: Image, COMPRESSED: CompressedImage}
@@ -94,13 +96,20 @@ class Inputs:
             self._listen(COMPRESSED)
 
     def _listen(self, kind: str) -> None:
-        def on_image(message: Any) -> None:
+        sequence = SequenceWatch()
+
+        def on_image(message: Any, info: Mapping[str, Any]) -> None:
+            lost = sequence.lost_before(info.get("publication_sequence_number"))
+            if lost:
+                self._health.lost(lost)
             now_ns = self._node.get_clock().now().nanoseconds
             self._on_frame(Frame(message, kind, age_ms(message.header.stamp, now_ns), self.camera.name))
 
-        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], on_image, qos.image_input())
+        # Humble hands over no information about a message.
+        callback = on_image if hasattr(Subscription, "CallbackType") else partial(on_image, info={})
+        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], callback, qos.image_input())
 
-    def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: Any) -> Subscription:
+    def _subscribe(self, kind: Any, topic: str, callback: Callable[..., None], profile: Any) -> Subscription:
         def incompatible(policy: str) -> None:
             text = (
                 f"a publisher on {topic} cannot be heard: its QoS policy {policy} is incompatible with ours; "

@@ -23,6 +23,7 @@ from hybridnet_ros.node.parameters import ParameterError, declare, unknown_param
 from hybridnet_ros.node.pipeline import Pipeline
 from hybridnet_ros.node.transitions import refuse_wrong_transitions, state_label
 from hybridnet_ros.node.troubles import Level, Troubles
+from hybridnet_ros.node.watchdog import Watchdog
 
 _WATCH_PERIOD_S = 0.25
 
@@ -51,6 +52,7 @@ class PerceptionNode(LifecycleNode):
         refuse_wrong_transitions(self)
 
         self._troubles = Troubles()
+        self._watchdog = Watchdog(self._troubles, self.get_logger())
         self._cameras = self._make_cameras()
         self._keeper: EngineKeeper | None = None
         self._active = False
@@ -178,7 +180,9 @@ class PerceptionNode(LifecycleNode):
     def _release(self) -> None:
         self._deactivate()
         if self._keeper is not None and not self._keeper.stop():
-            self.get_logger().error("the worker does not end: the inference in work does not return")
+            self.get_logger().error(
+                "the engine does not return, and is left behind: its memory is not freed until it does"
+            )
         self._keeper = None
         for camera in self._cameras.values():
             camera.outputs.destroy()
@@ -221,6 +225,7 @@ class PerceptionNode(LifecycleNode):
             camera.outputs.publish_labels(classes, self._settings.min_confidence)
 
     def _watch(self) -> None:
+        self._watchdog.check(self._keeper.worker if self._keeper else None, self._settings.inference_timeout)
         for camera in self._cameras.values():
             camera.watch()
 

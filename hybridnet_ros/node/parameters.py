@@ -119,6 +119,12 @@ class Settings:
     image_timeout: float = parameter(
         5.0, "Seconds without an image after which the node warns; 0 never warns.", Effect.FRAME, (0.0, 3600.0)
     )
+    inference_timeout: float = parameter(
+        10.0,
+        "Seconds after which an engine that does not return from a frame is reported; 0 never does.",
+        Effect.FRAME,
+        (0.0, 3600.0),
+    )
     max_failures: int = parameter(
         5, "Failed inferences in a row after which the node deactivates itself.", Effect.FRAME, (1, 1_000_000)
     )

@@ -75,6 +75,7 @@ class Pipeline:
         self._on_failing = on_failing
         self._failures = 0
         self._gave_up = False
+        self._abandoned = False
         self._memories = {name: _Memory() for name in cameras}
 
     def batching(self, engine: Engine) -> Batching:
@@ -100,6 +101,10 @@ class Pipeline:
                 batches.setdefault(decoded.rgb.shape, []).append(decoded)
         for batch in batches.values():
             self._answer(engine, batch, settings)
+
+    def abandon(self) -> None:
+        """The frames in work get no answer: the node is no longer active."""
+        self._abandoned = True
 
     def _decoded(self, frame: Frame, engine: Engine) -> _Decoded | Drop:
         """The first half of a frame's road, or why it ends there."""
@@ -135,18 +140,28 @@ class Pipeline:
                 settings.max_depth,
             )
         except Exception as error:  # whatever goes wrong costs frames, not the node
+            if self._abandoned:
+                self._drop_abandoned(batch)
+                return
             if len(batch) == 1:
                 batch[0].camera.health.dropped(self._failed(batch[0].camera, error))
             for one in batch if len(batch) > 1 else []:  # so that it costs no camera but the one at fault
                 self._answer(engine, [one], settings)
             return
+        if self._abandoned:
+            self._drop_abandoned(batch)
+            return
         inferred_ns = time.monotonic_ns()
         for one, view in zip(batch, views, strict=True):
-            one.frame.inferred_ns = inferred_ns
+            one.frame.inferred_ns, one.frame.batch = inferred_ns, len(batch)
             try:
                 self._publish(one, view, engine, settings)
             except Exception as error:
                 one.camera.health.dropped(self._failed(one.camera, error))
+
+    def _drop_abandoned(self, batch: list[_Decoded]) -> None:
+        for one in batch:
+            one.camera.health.dropped(Drop.STOPPED)
 
     def _publish(self, one: _Decoded, view: View, engine: Engine, settings: Settings) -> None:
         frame, camera, header = one.frame, one.camera, one.frame.message.header

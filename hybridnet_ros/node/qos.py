@@ -23,8 +23,12 @@ except ImportError:  # Humble
 
 
 def image_input() -> QoSProfile:
-    """The newest image only, from any camera: best effort hears reliable publishers too."""
-    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=1)
+    """From any camera: best effort hears reliable publishers too.
+
+    Deep enough for the moments in which the executor has something else to do. The mailbox, which counts what it throws
+    away, is what makes it the newest image only; the middleware would throw images away without a word.
+    """
+    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=10)
 
 
 def camera_info_input() -> QoSProfile:

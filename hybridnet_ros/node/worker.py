@@ -12,10 +12,12 @@ from typing import Protocol
 from hybridnet_ros.engine import Engine
 from hybridnet_ros.node.frame import Frame
 from hybridnet_ros.node.mailbox import Mailbox
+from hybridnet_ros.node.process import WORKER_THREAD
 
 OpenEngine = Callable[[], Engine]
 
-_STOP_TIMEOUT_S = 10.0
+_PATIENCE_S = 2.0
+"""How long a frame in work is waited for. Meanwhile the executor thread, which waits, answers nobody."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Processor(Protocol):
     def process(self, engine: Engine, frames: list[Frame]) -> None:
         """Answers one or more frames, of different cameras each; must not raise."""
 
+    def abandon(self) -> None:
+        """The frames in work were waited for in vain: when the engine returns from them, they get no answer."""
+
 
 class Worker:
     """Takes frames from its mailbox while a processor is attached.
@@ -46,7 +51,8 @@ class Worker:
     def __init__(self, open_engine: OpenEngine) -> None:
         """Starts the thread; `open_engine` is called in it."""
         self.mailbox: Mailbox[Frame] = Mailbox()
-        self._working = threading.Lock()  # held while frames are processed, so never by two threads
+        self._state = threading.Condition()
+        self._busy_since: float | None = None  # when the frames in work were taken; one thread at a time has some
         self._opening = threading.Lock()  # engines are opened one after another
         self._processor: Processor | None = None
         self._threads: list[threading.Thread] = []
@@ -75,26 +81,39 @@ class Worker:
 
     def attach(self, processor: Processor) -> None:
         """From now on frames go to `processor`."""
-        with self._working:
+        with self._state:
             self._processor = processor
 
     def detach(self) -> list[Frame]:
-        """Finishes the frames in work; none is processed after this returns. Returns the unread frames."""
-        with self._working:
-            self._processor = None
-            return self.mailbox.clear()
+        """Finishes the frames in work; none is processed after this returns. Returns the unread frames.
+
+        An engine that does not return within seconds is not waited for: its frames are abandoned.
+        """
+        with self._state:
+            processor, self._processor = self._processor, None
+            unread = self.mailbox.clear()
+            if not self._state.wait_for(self._is_idle, _PATIENCE_S) and processor is not None:
+                processor.abandon()
+            return unread
+
+    def busy_s(self) -> float:
+        """For how many seconds the frames in work have been in work; 0 when there are none."""
+        with self._state:
+            return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     def stop(self) -> bool:
         """Ends the threads and closes the engine; returns False when they did not end within seconds."""
         self.mailbox.close()
-        end = time.monotonic() + _STOP_TIMEOUT_S
+        with self._state:
+            self._state.notify_all()
+        end = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _start(self, open_engine: OpenEngine, done: Future[Engine]) -> None:
         # A daemon, so that an inference that never returns cannot keep a stopped process alive.
-        thread = threading.Thread(target=self._run, args=(open_engine, done), name="hybridnet worker", daemon=True)
+        thread = threading.Thread(target=self._run, args=(open_engine, done), name=WORKER_THREAD, daemon=True)
         self._threads = [*(one for one in self._threads if one.is_alive()), thread]
         self._newest = thread
         thread.start()
@@ -110,7 +129,8 @@ class Worker:
                 done.set_exception(error)
                 return
         with engine:
-            with self._working:
+            with self._state:
+                self._state.wait_for(lambda: self._is_idle() or self._is_too_late())
                 if self._is_too_late():
                     done.cancel()
                     return
@@ -119,6 +139,9 @@ class Worker:
             self.mailbox.wake()  # so that the thread of the engine before ends
             while self._is_owner() and not self.mailbox.closed:
                 self._next_frames(engine)
+
+    def _is_idle(self) -> bool:
+        return self._busy_since is None
 
     def _is_owner(self) -> bool:
         return self._owner is threading.current_thread()
@@ -133,13 +156,21 @@ class Worker:
         batching = Batching() if processor is None else processor.batching(engine)
         if batching.limit > 1 and batching.window_s > 0:
             self.mailbox.wait_for_others(batching.window_s)
-        # Taken under the lock, so that for `detach` each frame is either in the mailbox or finished.
-        with self._working:
-            if not self._is_owner():
+        # Taken under the lock, so that for `detach` each frame is either in the mailbox or in work.
+        with self._state:
+            if not self._is_owner() or self._processor is None:
                 return
-            frames = self.mailbox.take(batching.limit, _one_size)
-            if frames and self._processor is not None:
-                self._processor.process(engine, frames)
+            processor, frames = self._processor, self.mailbox.take(batching.limit, _one_size)
+            if not frames:
+                return
+            self._busy_since = time.monotonic()
+        # And processed outside it: an engine that does not return must not keep others from asking.
+        try:
+            processor.process(engine, frames)
+        finally:
+            with self._state:
+                self._busy_since = None
+                self._state.notify_all()
 
 
 def _one_size(first: Frame, other: Frame) -> bool:

@@ -22,10 +22,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -53,8 +53,10 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
 class NodeProcess:
     """The perception node in its own process; `log()` is what it has printed so far."""
 
-    def __init__(self, log_file: Path, *ros_arguments: str) -> None:
-        command = [sys.executable, "-m", "hybridnet_ros.node.perception_node", "--ros-args", *ros_arguments]
+    def __init__(self, log_file: Path, *ros_arguments: str, shell: str = 'exec "$@"') -> None:
+        """Starts it, by the line `shell` of a shell, to which it is `"$@"`."""
+        command = ["bash", "-c", shell, "bash"]
+        command += [sys.executable, "-m", "hybridnet_ros.node.perception_node", "--ros-args", *ros_arguments]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         self._log_file = log_file
         with log_file.open("wb") as output:
@@ -191,6 +193,14 @@ class Robot:
         count = len(self.diagnostics)
         return wait_until(lambda: self.diagnostics[count + 1 :], "diagnostics")[-1]
 
+    def status_with(self, text: str) -> Any:
+        """A diagnostic status whose message has `text`, made after this call or just before."""
+
+        def found() -> Any:
+            return next((one for one in self.diagnostics[-1:] if text in one.message), None)
+
+        return wait_until(found, f"{text!r} on /diagnostics")
+
     def values(self) -> dict[str, str]:
         """The key-value pairs of `status`."""
         return {pair.key: pair.value for pair in self.status().values}
@@ -232,7 +242,9 @@ class Robot:
 
     def compressed_camera(self) -> None:
         """Publishes image/compressed from now on, and waits until the node listens there."""
-        self.compressed = self.node.create_publisher(CompressedImage, self._topic("image/compressed"), qos_profile_sensor_data)
+        self.compressed = self.node.create_publisher(
+            CompressedImage, self._topic("image/compressed"), qos_profile_sensor_data
+        )
         wait_until(lambda: self.compressed.get_subscription_count() == 1, "the node to subscribe to image/compressed")
 
     def answer(self, header: Any, topic: str = "depth/image") -> Any:
@@ -259,6 +271,11 @@ class Robot:
         """Sets a parameter and returns whether it was taken, and why not."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         return self._call(SetParameters, "set_parameters", request).results[0]
+
+    def get_parameter(self, name: str) -> Any:
+        """The value of a parameter."""
+        request = GetParameters.Request(names=[name])
+        return parameter_value_to_python(self._call(GetParameters, "get_parameters", request).values[0])
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
         if name not in self._clients:

@@ -18,6 +18,7 @@ class Frame:
         transport: RAW or COMPRESSED.
         camera: name of the camera it is from; "" where the node has one camera without a name.
         transport_ms: from the image's stamp to its arrival, by the node's ROS clock; None where that makes no sense.
+        batch: how many images were run together with it.
         received_ns, started_ns, decoded_ns, inferred_ns, published_ns: steady clock; 0 before the station is passed.
         age_ms: from the image's stamp to its answer's publication, by the node's ROS clock.
     """
@@ -26,6 +27,7 @@ class Frame:
     transport: str
     transport_ms: float | None = None
     camera: str = ""
+    batch: int = 1
     received_ns: int = field(default_factory=time.monotonic_ns)
     started_ns: int = 0
     decoded_ns: int = 0

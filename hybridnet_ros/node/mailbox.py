@@ -19,8 +19,9 @@ class Mailbox(Generic[Item]):
     Senders take turns: the one whose item was taken longest ago is served first, however fast the others send.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """An open, empty box."""
+        self._clock = clock
         self._changed = threading.Condition()
         self._items: dict[str, Item] = {}
         self._oldest = 0.0  # when the box was last empty and got an item
@@ -33,7 +34,7 @@ class Mailbox(Generic[Item]):
     def put(self, item: Item, sender: str = "") -> Item | None:
         """Stores `item` and wakes who waits; returns the sender's unread item that it replaced, if any."""
         with self._changed:
-            now = time.monotonic()
+            now = self._clock()
             if not self._items:
                 self._oldest = now
             self._sent[sender] = now
@@ -78,13 +79,13 @@ class Mailbox(Generic[Item]):
 
         Those who stopped sending are not waited for.
         """
-
-        def complete() -> bool:
-            alive = time.monotonic() - _SENDS_S
-            return self._closed or all(name in self._items for name, sent in self._sent.items() if sent > alive)
-
         with self._changed:
-            self._changed.wait_for(complete, max(0.0, self._oldest + seconds - time.monotonic()))
+            now = self._clock()
+            alive = [name for name, sent in self._sent.items() if now - sent < _SENDS_S]
+            self._changed.wait_for(
+                lambda: self._closed or all(name in self._items for name in alive),
+                max(0.0, self._oldest + seconds - now),
+            )
 
     def wake(self) -> None:
         """Lets who waits ask again."""

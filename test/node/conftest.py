@@ -34,11 +34,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_robot(context: rclpy.Context) -> Iterator[Callable[..., Robot]]:
-    """Makes Robots: `make_robot(namespace, raw=True)`."""
+    """Makes Robots: `make_robot(namespace, raw=True, camera="")`."""
     made: list[Robot] = []
 
-    def make(namespace: str = "", raw: bool = True) -> Robot:
-        made.append(Robot(context, namespace, raw))
+    def make(namespace: str = "", raw: bool = True, camera: str = "") -> Robot:
+        made.append(Robot(context, namespace, raw, camera))
         return made[-1]
 
     yield make

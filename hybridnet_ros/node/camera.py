@@ -42,6 +42,8 @@ class Camera:
         self.names = names
         self._settings = settings
         self._limiter = RateLimiter()
+        self._unstamped = False
+        self._clock_said = ""
 
     def subscribe(self, mailbox: Mailbox[Frame]) -> None:
         """From now on images go into `mailbox`."""
@@ -52,6 +54,8 @@ class Camera:
         def on_frame(frame: Frame) -> None:
             """Called in the executor thread for each image."""
             self.health.received(frame)
+            stamp = frame.message.header.stamp
+            self._unstamped = stamp.sec == 0 and stamp.nanosec == 0
             if not self._limiter.lets_through(frame.received_ns, self._settings().max_rate):
                 self.health.dropped(Drop.RATE_LIMIT)
             elif mailbox.put(frame, self.name) is not None:
@@ -73,17 +77,36 @@ class Camera:
         if self.inputs is None:
             return
         self.inputs.watch(self._settings().image_timeout)
-        age_ms = self.health.input_age_ms()
-        if age_ms is None or abs(age_ms) < _CLOCKS_APART_MS:
-            self.health.clear_trouble("clock")
-        elif not self.health.has_trouble("clock"):
-            text = (
-                f"image stamps are {abs(age_ms) * 1e-3:.0f} s {'behind' if age_ms > 0 else 'ahead of'} "
-                "this node's clock, so that ages mean nothing: play bags with --clock and set use_sim_time, "
-                "or synchronise the clocks"
-            )
+        kind, text = self._clock_trouble()
+        if not kind:
+            if self.health.clear_trouble("clock"):
+                self.health.forget_ages()  # those of wrong stamps would be in the percentiles for a long time
+        elif kind != self._clock_said or not self.health.has_trouble("clock"):
             self.health.trouble("clock", Level.WARN, text)
             self._node.get_logger().warning(text)
+        self._clock_said = kind
+
+    def _clock_trouble(self) -> tuple[str, str]:
+        """What is wrong with the stamps of the images or with this node's clock: its kind, and in words; or nothing."""
+        if self.health.seconds_since_image() is None:
+            return "", ""
+        if self._node.get_clock().now().nanoseconds == 0:
+            return "no time", (
+                "use_sim_time is set, but no time comes on /clock, so that ages are unknown: play the bag with --clock"
+            )
+        if self._unstamped:
+            return "no stamp", (
+                "the images have no stamp (it is 0), so that ages are unknown and nobody can tell which outputs of "
+                "other nodes belong to ours: have the camera driver set it"
+            )
+        age_ms = self.health.input_age_ms()
+        if age_ms is None or abs(age_ms) < _CLOCKS_APART_MS:
+            return "", ""
+        return "apart", (
+            f"image stamps are {abs(age_ms) * 1e-3:.0f} s {'behind' if age_ms > 0 else 'ahead of'} "
+            "this node's clock, so that ages mean nothing: play bags with --clock and set use_sim_time, "
+            "or synchronise the clocks"
+        )
 
     def _on_incompatible_subscriber(self, topic: str, policy: str) -> None:
         text = f"a subscriber on {topic} cannot hear us: its QoS policy {policy} is incompatible with ours"

@@ -50,6 +50,8 @@ EXTRAS = {
     "view": ["av>=12", "rerun-sdk>=0.28"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
+    # Memory and temperature of the GPU on /diagnostics.
+    "gpu": ["nvidia-ml-py>=12"],
     "training": [
         "jinja2>=3.0",
         "onnx>=1.14",

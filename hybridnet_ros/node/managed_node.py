@@ -40,6 +40,9 @@ class PerceptionNode(LifecycleNode):
     `~/segmentation/mask`, `~/segmentation/confidence`, `~/segmentation/camera_info`, `~/segmentation/color`,
     `~/depth/color`, `~/points`; besides, `~/segmentation/label_info` (latched) and `/diagnostics`.
 
+    With several cameras (parameter `cameras`) each has all of these in a folder of its own: `front/image`,
+    `~/front/depth/image` and so on.
+
     Parameters: see parameters.py.
     """
 

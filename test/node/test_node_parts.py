@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from hybridnet_ros.engine import open_engine
 from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
+from hybridnet_ros.node.gpu import gpu_values
 from hybridnet_ros.node.health import Drop, Health, percentiles
 from hybridnet_ros.node.mailbox import Mailbox
 from hybridnet_ros.node.parameters import ParameterError, Settings, unknown_parameter, updated
@@ -220,3 +222,10 @@ def test_the_dds_profiles_differ_in_size_only() -> None:
 
 def test_memory_settings_are_taken_by_this_c_library() -> None:
     assert keep_image_memory()
+
+
+def test_the_gpu_is_on_diagnostics_where_it_can_be_read_and_absent_elsewhere() -> None:
+    values = dict(gpu_values())
+    assert not values or values.keys() == {"GPU", "GPU memory used (MiB)", "GPU temperature (C)"}
+    has_driver = Path("/dev/nvidiactl").exists() and importlib.util.find_spec("pynvml") is not None
+    assert bool(values) == has_driver

@@ -87,7 +87,17 @@ setup(
     maintainer=MANIFEST.findtext("maintainer"),
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["engine/*.json", "demo/*.j2", "offline/*.j2", "pages/*.j2", "py.typed"]},
+    package_data={
+        NAME: [
+            "engine/*.json",
+            "benchmark/*.json",
+            "benchmark/*.onnx",
+            "demo/*.j2",
+            "offline/*.j2",
+            "pages/*.j2",
+            "py.typed",
+        ]
+    },
     data_files=list(data_files()),
     python_requires=">=3.10",
     install_requires=RUN_TIME,

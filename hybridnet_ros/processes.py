@@ -44,6 +44,11 @@ class Process:
             threading.Thread(target=self._read, name=f"{name} output", daemon=True).start()
 
     @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.poll()

@@ -30,6 +30,7 @@ def main(args: Sequence[str] | None = None) -> int:
     process.open_standard_streams()
     stop = process.StopRequest()
     process.keep_image_memory()
+    process.hand_over_quickly()
     # ROS, OpenCV and ONNX Runtime take a second to import: only now, so that a Ctrl-C in that second ends cleanly too.
     from rclpy.utilities import remove_ros_args
 

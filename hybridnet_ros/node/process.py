@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -21,6 +22,8 @@ WORKER_THREAD = "hybridnet worker"
 
 DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS before version 3 (Humble, Jazzy) reads the first, from version 3 on (Kilted) the second."""
+
+_SWITCH_INTERVAL_S = 0.0005
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
@@ -52,15 +55,24 @@ def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path =
     """
     if any(variable in environment for variable in DDS_PROFILE_VARIABLES):
         return
-    size = _size(shared_memory)
-    names = [name for name, segment in _PROFILES.items() if size is None or size >= _needed(segment)]
     try:
-        profile = share_path("config", names[0] if names else list(_PROFILES)[-1])
+        profile = shipped_profile(shared_memory)
     except ResourceError as error:
         logging.getLogger("hybridnet").warning("Fast DDS has its own profile, which loses large images: %s", error)
         return
     for variable in DDS_PROFILE_VARIABLES:
         environment[variable] = str(profile)
+
+
+def shipped_profile(shared_memory: Path = _SHARED_MEMORY) -> Path:
+    """The shipped profile whose segments fit into the shared memory of this machine, or else the smallest.
+
+    Raises:
+        ResourceError: it is not installed.
+    """
+    size = _size(shared_memory)
+    names = [name for name, segment in _PROFILES.items() if size is None or size >= _needed(segment)]
+    return share_path("config", names[0] if names else list(_PROFILES)[-1])
 
 
 def shared_memory_warning(shared_memory: Path = _SHARED_MEMORY) -> str | None:
@@ -85,6 +97,15 @@ def _size(folder: Path) -> int | None:
     except OSError:
         return None
     return memory.f_blocks * memory.f_frsize
+
+
+def hand_over_quickly() -> None:
+    """Lets the worker and the executor wait less for each other.
+
+    A thread that wants to run Python code while another does asks for its turn after 5 ms only, unless told otherwise:
+    as long as a whole frame takes. Both run Python for short moments, between calls that need no turn.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def freeze_garbage_collector() -> None:

@@ -13,12 +13,12 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from hybridnet_ros.processes import Process, ProcessDied, free_domain
 from hybridnet_ros.demo.recording import IMAGE_TOPIC, LIDAR_TOPIC, read_frames, read_messages
 from hybridnet_ros.demo.run import Run
 from hybridnet_ros.node.player import CameraFrame, schedule
 from hybridnet_ros.node.recorder import Answer
 from hybridnet_ros.offline.bag import BagError, open_bag
+from hybridnet_ros.processes import Process, ProcessDied, free_domain
 from hybridnet_ros.resources import share_path
 from hybridnet_ros.terminal import Progress
 

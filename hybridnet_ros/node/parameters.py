@@ -76,7 +76,7 @@ class Settings:
     )
     max_batch: int = parameter(
         0,
-        "Most images in one batch; 0 is 8 on a GPU and 1 on a CPU, where a batch is not faster.",
+        "Most images in one batch; 0 is 8 on a GPU and 1 on a CPU, where the first would wait for the last.",
         Effect.FRAME,
         (0, 64),
     )

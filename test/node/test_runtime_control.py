@@ -21,7 +21,7 @@ from hybridnet_ros.node.health import Drop, Health
 from hybridnet_ros.node.parameters import Settings
 from hybridnet_ros.node.troubles import Level
 from hybridnet_ros.node.worker import Batching, Worker
-from ros_testing import NodeProcess, Robot, gray, image_of, wait_until
+from ros_testing import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess, Robot, gray, image_of, wait_until
 from tiny import TINY_FX, tiny_manifest, write_tiny_engine
 
 StartNode = Callable[..., NodeProcess]
@@ -272,3 +272,28 @@ def test_thresholds_warn_and_twice_as_bad_is_an_error() -> None:
     assert level(min_output_rate=20.0) is None
     health.trouble("clock", Level.WARN, "clocks are apart")
     assert level(max_age=50.0) is None
+
+
+def test_other_cameras_take_effect_at_the_next_configure(
+    start_node: StartNode, make_robot: MakeRobot, engine: Path
+) -> None:
+    node = start_node("/recabled", engine=engine, diagnostics_period=0.1)
+    node.says("listening on /recabled/image and")
+    operator = make_robot("/recabled")
+    refused = operator.set_parameter("cameras", ["left", "right"])
+    assert not refused.successful
+    assert "next configure" in refused.reason
+    for transition in (DEACTIVATE, CLEANUP):
+        assert operator.change_state(transition)
+    refused = operator.set_parameter("cameras", ["left", "left"])
+    assert not refused.successful
+    assert "both called 'left'" in refused.reason
+    assert operator.set_parameter("cameras", ["left", "right"]).successful
+    for transition in (CONFIGURE, ACTIVATE):
+        assert operator.change_state(transition)
+    for side in ("left", "right"):
+        camera = make_robot("/recabled", camera=side)
+        camera.listen(Image, "depth/image")
+        camera.ready()
+    assert operator.values()["cameras"] == "left, right"
+    assert node.stop() == 0

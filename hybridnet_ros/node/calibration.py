@@ -38,6 +38,8 @@ class Calibration:
                 raise CameraError(self._why_no_info(header.frame_id))
             camera = camera_model(info, width, height)
         except (CameraError, MessageError) as error:
+            if info is not None:
+                self._health.info_refused()
             text = (
                 f"depth is as at the training focal length ({training_fx:.1f} px at network size), "
                 f"and so wrong by a factor for other cameras: {error}"

@@ -78,6 +78,7 @@ class Health(Troubles):
         super().__init__()
         self._clock = clock
         self._lost_before = 0
+        self._infos_refused = 0
         self._received = 0
         self._answered = 0
         self._dropped: Counter[Drop] = Counter()
@@ -104,6 +105,11 @@ class Health(Troubles):
         """So many images were lost between the camera and this node."""
         with self._lock:
             self._lost_before += frames
+
+    def info_refused(self) -> None:
+        """An image had a CameraInfo that cannot be used; it is answered without."""
+        with self._lock:
+            self._infos_refused += 1
 
     def answered(self, frame: Frame) -> None:
         """The answer to an image was published."""
@@ -183,6 +189,7 @@ class Health(Troubles):
                 ("frames answered", str(self._answered)),
                 ("frames in flight", str(self._received - self._answered - dropped)),
                 ("frames dropped", str(dropped)),
+                ("frames with an unusable CameraInfo", str(self._infos_refused)),
             ]
             values += [(f"dropped: {cause.value}", str(self._dropped[cause])) for cause in Drop]
             if self._batches:

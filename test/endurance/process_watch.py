@@ -33,13 +33,11 @@ def holdings(pid: int) -> Holdings:
     process = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line)
     kibibytes = int(status["RssAnon"].split()[0]) + int(status["RssFile"].split()[0])
-    # Fast DDS unlinks nothing that it has mapped, so what is mapped is what is there.
-    shared = {line.split()[-1] for line in (process / "maps").read_text().splitlines() if f" {SHARED_MEMORY}/" in line}
     return Holdings(
         memory_mib=round(kibibytes / 1024, 2),
         descriptors=len(os.listdir(process / "fd")),
         threads=int(status["Threads"]),
-        shared_files=len(shared),
+        shared_files=len(shared_files(pid)),
     )
 
 
@@ -49,9 +47,10 @@ def peak_mib(pid: int) -> float:
     return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
 
 
-def fast_dds_files() -> int:
-    """How many files Fast DDS has in shared memory, of all processes of this machine."""
-    return sum("fastrtps" in name or "fastdds" in name for name in os.listdir(SHARED_MEMORY))
+def shared_files(pid: int) -> set[Path]:
+    """The files in shared memory that the process `pid` has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split()[5]) for line in lines if f" {SHARED_MEMORY}/" in line}
 
 
 def growth(samples: Sequence[float]) -> float:

@@ -26,6 +26,8 @@ LEGAL = {
 }
 """Where each transition leads; every other one is refused and leaves the state as it is."""
 
+NODE_PARAMETERS = {"autostart": False, "diagnostics_period": 0.1}
+
 WAY_UP = {"unconfigured": (CONFIGURE, ACTIVATE), "inactive": (ACTIVATE,), "active": ()}
 WAY_HOME = (DEACTIVATE, CLEANUP)
 _TRANSITIONS = (CONFIGURE, ACTIVATE, DEACTIVATE, CLEANUP)

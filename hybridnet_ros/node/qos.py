@@ -53,12 +53,16 @@ def overridable() -> QoSOverridingOptions:
 
 def subscription_events(report: Callable[[str], None]) -> Any:
     """Calls `report` with the name of the policy for which a publisher cannot be heard."""
-    return SubscriptionEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+    return SubscriptionEventCallbacks(
+        incompatible_qos=lambda event: report(_policy_name(event)), use_default_callbacks=False
+    )
 
 
 def publisher_events(report: Callable[[str], None]) -> Any:
     """Calls `report` with the name of the policy for which a subscriber cannot hear us."""
-    return PublisherEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+    return PublisherEventCallbacks(
+        incompatible_qos=lambda event: report(_policy_name(event)), use_default_callbacks=False
+    )
 
 
 def _profile(

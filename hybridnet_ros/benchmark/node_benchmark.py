@@ -70,16 +70,60 @@ class Highest:
 
 
 @dataclass(frozen=True)
+class Overload:
+    """Many more images than can be answered: whether the answers stay young.
+
+    Attributes:
+        node: as in NodeRun.
+        times: so many times the highest rate.
+        rate_hz: that is.
+        infer_p50_ms: the network's time for an image, in this very run.
+        limit_ms: twice that, plus the time from one image to the next.
+        publish_p95_ms: the age of the answers, which should be less.
+        accounted: whether answers and counted drops are the images sent, exactly.
+    """
+
+    node: str
+    times: float
+    rate_hz: float
+    infer_p50_ms: float
+    limit_ms: float
+    publish_p95_ms: float | None
+    accounted: bool
+
+    @classmethod
+    def of(cls, run: NodeRun, times: float) -> Overload | None:
+        """What a run of our node says; None for the plain node, which does not tell how long it infers."""
+        infer = run.node_values.get("infer p50/p95/p99 (ms)")
+        if infer is None:
+            return None
+        infer_ms = float(infer.split(" / ")[0])
+        accounted = run.drops["unaccounted for"] == 0 and run.sent == run.answered + sum(run.drops.values())
+        limit_ms = round(2 * infer_ms + 1000 / run.camera_hz, 2)
+        return cls(run.node, times, run.rate_hz, infer_ms, limit_ms, run.publish_ms.p95, accounted)
+
+    def text(self) -> str:
+        """In one line."""
+        age = "-" if self.publish_p95_ms is None else f"{self.publish_p95_ms:.1f} ms"
+        return (
+            f"{self.node} at {self.times:g} times its highest rate: p95 of the age {age}; twice the inference plus one "
+            f"period are {self.limit_ms:.1f} ms; every frame accounted for: {'yes' if self.accounted else 'NO'}"
+        )
+
+
+@dataclass(frozen=True)
 class Report:
-    """What `run` measured."""
+    """What `run` measured; `load_average` is that of the machine, over a minute, before the first run."""
 
     options: Options
     engine: str
     machine: str
+    load_average: float
     software: dict[str, str]
     transport: dict[str, Any]
     runs: list[NodeRun]
     highest: list[Highest]
+    overloads: list[Overload]
 
     def table(self) -> str:
         """The figures for a terminal."""
@@ -93,7 +137,8 @@ class Report:
             found = "none" if one.rate_hz is None else f"{one.rate_hz:.0f} Hz"
             limit = ", the fastest that the camera process manages" if one.camera_was_slower else ""
             lines.append(f"{one.node}: highest rate with less than {MOST_DROPPED:.0%} dropped: {found}{limit}")
-        return "\n".join([*lines, self.engine, self.machine])
+        lines += [one.text() for one in self.overloads]
+        return "\n".join([*lines, self.engine, f"{self.machine}; load average before: {self.load_average:.2f}"])
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""
@@ -115,11 +160,13 @@ def run(options: Options, logs: Path, progress: Progress) -> Report:
     with open_engine(path, threads=threads) as engine:
         description = engine.description
     isolate_ros(None)
+    load_average = round(os.getloadavg()[0], 2)
     profile = shipped_profile() if options.profile else None
     ours = Setup("hybridnet", path, *options.size, options.jpeg, options.reliable, profile,
                  ("-p", f"threads:={threads or 0}"))  # fmt: skip
     runs: list[NodeRun] = []
     highest: list[Highest] = []
+    overloads: list[Overload | None] = []
     for setup in _setups(ours, options.compare):
         progress.show(f"starting {setup.node} ...", now=True)
         with NodeBench(setup, logs) as bench:
@@ -132,7 +179,9 @@ def run(options: Options, logs: Path, progress: Progress) -> Report:
             if options.overload and best:
                 progress.show(f"{setup.node} at {options.overload:g} times {best:g} Hz ...", now=True)
                 runs.append(bench.run(options.overload * best, options.seconds))
-    return Report(options, description, machine(), software(), transport(profile), runs, highest)
+                overloads.append(Overload.of(runs[-1], options.overload))
+    return Report(options, description, machine(), load_average, software(), transport(profile), runs, highest,
+                  [one for one in overloads if one is not None])  # fmt: skip
 
 
 def _setups(ours: Setup, compare: bool) -> Iterator[Setup]:

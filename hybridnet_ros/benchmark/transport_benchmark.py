@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -66,9 +67,10 @@ _HEADINGS = ["rgb8", "Hz", "delivery", "profile", "arrived", "age, ms"]
 
 @dataclass(frozen=True)
 class Report:
-    """What `run` measured."""
+    """What `run` measured; `load_average` is that of the machine, over a minute, before the first run."""
 
     machine: str
+    load_average: float
     software: dict[str, str]
     transport: dict[str, Any]
     seconds: float
@@ -76,7 +78,8 @@ class Report:
 
     def table(self) -> str:
         """The figures for a terminal."""
-        return "\n".join([table(_HEADINGS, [run.cells() for run in self.runs]), self.machine])
+        machine = f"{self.machine}; load average before: {self.load_average:.2f}"
+        return "\n".join([table(_HEADINGS, [run.cells() for run in self.runs]), machine])
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""
@@ -93,12 +96,13 @@ def run(
         BenchmarkError, ProcessDied: a process does not do what it should.
     """
     isolate_ros(None)
+    load_average = round(os.getloadavg()[0], 2)
     runs: list[TransportRun] = []
     ours = shipped_profile()
     for (width, height), reliable, profile in itertools.product(sizes, (False, True), (ours, None)):
         progress.show(f"{width}x{height} {'reliable' if reliable else 'best effort'} ...", now=True)
         runs += _runs(width, height, reliable, profile, rates_hz, seconds, logs)
-    return Report(machine(), software(), transport(ours), seconds, runs)
+    return Report(machine(), load_average, software(), transport(ours), seconds, runs)
 
 
 def _runs(

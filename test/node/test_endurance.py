@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from endurance import fuzz, walks
+from endurance import fuzz, soak, walks
 from ros_testing import NodeProcess, Robot
+from tiny import write_tiny_engine
 
 StartNode = Callable[..., NodeProcess]
 MakeRobot = Callable[..., Robot]
@@ -36,3 +37,10 @@ def test_random_walks_through_the_lifecycle(start_node: StartNode, make_robot: M
     assert result["transitions_refused"] > 5
     for name in ("descriptors", "threads", "shared_files"):
         assert held[name]["growth"] <= 0, held
+
+
+def test_every_frame_is_accounted_for_under_overload(context: object, tmp_path: Path) -> None:
+    slow = str(write_tiny_engine(tmp_path, "slow", work=60))
+    result = soak.run(tmp_path, slow, rate=100.0, size="640x480", minutes=0.1, say=print)
+    assert result["frames_sent"] == 600
+    assert result["node_counted"]["dropped: replaced by a newer one"] > 0

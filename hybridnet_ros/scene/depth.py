@@ -25,14 +25,14 @@ def limit_depth(
         labels: uint8 class ids, same shape; needed for `beyond`.
         beyond: class ids that are out of range by nature, like sky.
     """
-    far = depth > np.float32(maximum)
+    near, far = depth < np.float32(minimum), depth > np.float32(maximum)
     if labels is not None:
         for label in beyond:
-            far |= (labels == label) & (depth == depth)  # NaN is not equal to itself
-    near = depth < np.float32(minimum)
-    near &= ~far
-    _set(depth, far, np.inf)
+            beyond_range = labels == label
+            beyond_range &= depth == depth  # NaN is not equal to itself
+            far |= beyond_range
     _set(depth, near, -np.inf)
+    _set(depth, far, np.inf)
     return depth
 
 

@@ -102,10 +102,10 @@ class Camera:
         age_ms = self.health.input_age_ms()
         if age_ms is None or abs(age_ms) < _CLOCKS_APART_MS:
             return "", ""
-        return "apart", (
-            f"image stamps are {abs(age_ms) * 1e-3:.0f} s {'behind' if age_ms > 0 else 'ahead of'} "
-            "this node's clock, so that ages mean nothing: play bags with --clock and set use_sim_time, "
-            "or synchronise the clocks"
+        kind = "behind" if age_ms > 0 else "ahead of"
+        return kind, (
+            f"image stamps are {abs(age_ms) * 1e-3:.0f} s {kind} this node's clock, so that ages mean nothing: play "
+            "bags with --clock and set use_sim_time, or synchronise the clocks"
         )
 
     def _on_incompatible_subscriber(self, topic: str, policy: str) -> None:

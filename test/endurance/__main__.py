@@ -58,13 +58,13 @@ def run_fuzz(options: argparse.Namespace) -> dict[str, Any]:
     """Seven in ten messages are raw images or CameraInfo, the others compressed images."""
     compressed = options.messages * 3 // 10
     with node_and_robot("/fuzz_raw", input_transport="raw", **fuzz.NODE_PARAMETERS) as (node, robot):
-        raw_result = fuzz.fuzz_raw(node, robot, options.messages - compressed, options.seed)
+        raw_result = fuzz.fuzz_raw(node, robot, options.messages - compressed, options.seed, say)
     with node_and_robot("/fuzz_compressed", False, input_transport="compressed", **fuzz.NODE_PARAMETERS) as (
         node,
         robot,
     ):
         robot.compressed_camera()
-        compressed_result = fuzz.fuzz_compressed(node, robot, compressed, options.seed)
+        compressed_result = fuzz.fuzz_compressed(node, robot, compressed, options.seed, say)
     sent = sum(sum(one["malformed_sent"].values()) for one in (raw_result, compressed_result))
     return {"malformed_messages": sent, "seed": options.seed, "raw": raw_result, "compressed": compressed_result}
 

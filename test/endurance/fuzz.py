@@ -22,6 +22,8 @@ from tiny import TINY_FX
 NODE_PARAMETERS = {"max_depth": 1000.0, "diagnostics_period": 0.1}
 
 _WIDTH, _HEIGHT = 192, 128
+Say = Callable[[str], None]
+
 _SCALE = GOOD_FX / (2 * TINY_FX)  # the network's image is half as wide
 _TOPIC = "depth/image"
 _HEAD_START_S = 0.003
@@ -34,10 +36,11 @@ It need not be enough: the node counts what it replaces, too.
 class Fuzz:
     """One robot that sends rubbish to one node; counts what becomes of it."""
 
-    def __init__(self, node: NodeProcess, robot: Robot, seed: int) -> None:
-        """Waits until the two hear each other."""
+    def __init__(self, node: NodeProcess, robot: Robot, seed: int, say: Say) -> None:
+        """Waits until the two hear each other; `say` is told how far it is."""
         self.sent: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
+        self._say = say
         self._node = node
         self._robot = robot
         self._random = Random(seed)
@@ -66,6 +69,7 @@ class Fuzz:
             time.sleep(_HEAD_START_S)
             self._good_frame()
             self._note_answer(bad)
+            self._tell()
 
     def infos(self, count: int) -> None:
         """Sends `count` bad CameraInfos, each with a good image of its own stamp, and a good pair after each.
@@ -93,6 +97,7 @@ class Fuzz:
                 assert not (bad.refused and info.header.stamp == header.stamp), f"{bad.kind} was published"
                 assert np.isfinite([*info.k, *info.p]).all(), bad.kind
             self._forget()
+            self._tell()
 
     def result(self) -> dict[str, Any]:
         """What to write down, after the accounts were checked.
@@ -159,6 +164,11 @@ class Fuzz:
                     assert (answer.width, answer.height) == (bad.message.width, bad.message.height), bad.kind
         self._forget()
 
+    def _tell(self) -> None:
+        sent = sum(self.sent.values())
+        if sent % 1000 == 0:
+            self._say(f"{sent} malformed messages, {self._good} good ones answered")
+
     def _forget(self) -> None:
         for messages in self._robot.received.values():
             messages.clear()
@@ -168,17 +178,17 @@ class Fuzz:
         return {key: int(value) for key, value in values.items() if key.startswith(("frames ", "dropped: "))}
 
 
-def fuzz_raw(node: NodeProcess, robot: Robot, messages: int, seed: int) -> dict[str, Any]:
+def fuzz_raw(node: NodeProcess, robot: Robot, messages: int, seed: int, say: Say = print) -> dict[str, Any]:
     """Images, and CameraInfo for every fourth; the node hears raw images."""
-    fuzz = Fuzz(node, robot, seed)
+    fuzz = Fuzz(node, robot, seed, say)
     fuzz.infos(messages // 4)
     fuzz.images(malformed_image, robot.images, messages - messages // 4)
     return fuzz.result()
 
 
-def fuzz_compressed(node: NodeProcess, robot: Robot, messages: int, seed: int) -> dict[str, Any]:
+def fuzz_compressed(node: NodeProcess, robot: Robot, messages: int, seed: int, say: Say = print) -> dict[str, Any]:
     """Compressed images; `robot` is one with a compressed camera."""
-    fuzz = Fuzz(node, robot, seed)
+    fuzz = Fuzz(node, robot, seed, say)
     fuzz.images(malformed_compressed, robot.compressed, messages)
     return fuzz.result()
 

@@ -19,7 +19,9 @@ WARN, ERROR = b"\x01", b"\x02"
 
 
 def test_an_inference_that_raises_costs_its_frame(start_node: StartNode, make_robot: MakeRobot, tmp_path: Path) -> None:
-    node = start_node("/raising", engine=write_raising_engine(tmp_path), max_failures=2, diagnostics_period=0.1)
+    node = start_node(
+        "/raising", engine=write_raising_engine(tmp_path), max_failures=2, image_timeout=0, diagnostics_period=0.1
+    )
     robot = make_robot("/raising")
     robot.listen(Image, "depth/image")
     robot.ready()

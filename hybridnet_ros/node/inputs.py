@@ -51,6 +51,7 @@ class Inputs:
         self.topics[COMPRESSED] = _sibling(node, f"{camera.image}/compressed", self.topics[RAW] + "/compressed")
         self.info_topic = _sibling(node, camera.camera_info, self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
         self._images: dict[str, Subscription] = {}
+        self._group = qos.own_group()
         self._info = self._subscribe(CameraInfo, self.info_topic, infos.add, qos.camera_info_input())
         # Both until one is seen to be published: a bag's first frames must not wait for our choice.
         for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
@@ -125,6 +126,7 @@ class Inputs:
             profile,
             event_callbacks=qos.subscription_events(incompatible),
             qos_overriding_options=qos.overridable(),
+            callback_group=self._group,
         )
 
     def _publishers(self, kind: str) -> list[Any]:

@@ -135,6 +135,7 @@ class Outputs:
             qos.latched() if name == _LABEL_INFO else qos.output(),
             event_callbacks=qos.publisher_events(lambda policy: self._on_incompatible(topic, policy)),
             qos_overriding_options=qos.overridable(),
+            callback_group=qos.own_group(),
         )
         if active:  # the node enables only those that are there when it is activated
             publisher.on_activate(None)

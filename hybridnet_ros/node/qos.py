@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import (
     QoSDurabilityPolicy,
     QoSHistoryPolicy,
@@ -49,6 +50,11 @@ def latched() -> QoSProfile:
 def overridable() -> QoSOverridingOptions:
     """Lets the user override history, depth and reliability with `qos_overrides.<topic>...` parameters."""
     return QoSOverridingOptions.with_default_policies()
+
+
+def own_group() -> MutuallyExclusiveCallbackGroup:
+    """A callback group for what is destroyed before the node: a group remembers all that was ever in it."""
+    return MutuallyExclusiveCallbackGroup()
 
 
 def subscription_events(report: Callable[[str], None]) -> Any:

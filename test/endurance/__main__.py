@@ -31,7 +31,8 @@ def main() -> None:
     set_dds_profile(os.environ)
     start = time.monotonic()
     result = {"fuzz": run_fuzz, "walks": run_walks, "soak": run_soak}[options.what](options)
-    result = {"command": f"scripts/endurance {' '.join(sys.argv[1:])}", "machine": machine(), **result}
+    words = " ".join(sys.argv[1:]).replace(f" --output {options.output}", "")
+    result = {"command": f"scripts/endurance {words}", "machine": machine(), **result}
     result["seconds"] = round(time.monotonic() - start, 1)
     text = json.dumps(result, indent=2) + "\n"
     print(text)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hybridnet_ros.offline.evaluation import DepthFigures, Evaluation, FrameFigures
+from hybridnet_ros.offline.evaluation import Evaluation
+from hybridnet_ros.offline.figures import DepthFigures, FrameFigures
 from hybridnet_ros.offline.wording import DEPTH, LABELS, NOTHING, OVERALL, STEADY, Wording, stream_text
 
 MEASURES: dict[str, tuple[Wording, Callable[[FrameFigures], float | None]]] = {

@@ -22,7 +22,7 @@ from hybridnet_ros.engine.manifest import Manifest
 from hybridnet_ros.machine import machine
 from hybridnet_ros.offline import runner
 from hybridnet_ros.offline.bag import BagError, open_bag
-from hybridnet_ros.offline.evaluate_bag import Job, Task, Worker
+from hybridnet_ros.offline.evaluate_bag import Worker
 from hybridnet_ros.offline.evaluation import (
     COMPLETE,
     FILE_NAME,
@@ -32,14 +32,15 @@ from hybridnet_ros.offline.evaluation import (
     Run,
     Settings,
     load,
-    to_plain,
-    write_json,
 )
+from hybridnet_ros.offline.job import Job, Task
+from hybridnet_ros.offline.label_references import label_reference
 from hybridnet_ros.offline.pictures import write_pictures
+from hybridnet_ros.offline.plain import to_plain, write_json
 from hybridnet_ros.offline.predictions import Outputs, finish_bag
-from hybridnet_ros.offline.references import DepthReference, ReferenceFolder, bag_depth_reference, label_reference
+from hybridnet_ros.offline.references import DepthReference, ReferenceFolder, bag_depth_reference
 from hybridnet_ros.offline.report import write_report
-from hybridnet_ros.offline.sources import Selection, Stream, find_streams
+from hybridnet_ros.offline.streams import Selection, Stream, find_streams
 from hybridnet_ros.offline.summary import engine_record, summarise
 from hybridnet_ros.scene.labels import LabelSet
 from hybridnet_ros.terminal import Progress

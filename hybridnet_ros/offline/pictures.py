@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.perception import View
-from hybridnet_ros.offline.evaluate_bag import Item, Job, Ready, Worker
-from hybridnet_ros.offline.evaluation import Evaluation, FrameFigures, Highlight, picture_path
+from hybridnet_ros.offline.evaluate_bag import Worker
+from hybridnet_ros.offline.evaluation import Evaluation, Highlight, picture_path
+from hybridnet_ros.offline.figures import FrameFigures
+from hybridnet_ros.offline.finishing import Ready
+from hybridnet_ros.offline.job import Item, Job
 from hybridnet_ros.offline.summary import Summary
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels, overlay
 

@@ -9,15 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hybridnet_ros.offline.evaluation import (
-    PARTIAL,
-    PICTURES,
-    DepthFigures,
-    Evaluation,
-    Figures,
-    SegmentationFigures,
-    picture_path,
-)
+from hybridnet_ros.offline.evaluation import PARTIAL, PICTURES, Evaluation, picture_path
+from hybridnet_ros.offline.figures import DepthFigures, Figures, SegmentationFigures
 from hybridnet_ros.offline.wording import (
     DEPTH,
     LABELS,

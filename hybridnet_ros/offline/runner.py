@@ -15,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from hybridnet_ros.offline.evaluate_bag import Item, Job, Part, Worker
+from hybridnet_ros.offline.evaluate_bag import Worker
 from hybridnet_ros.offline.evaluation import EvaluationError
+from hybridnet_ros.offline.job import Item, Job, Part
 
 _POLL_S = 0.2
 

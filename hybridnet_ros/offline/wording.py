@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hybridnet_ros.offline.evaluation import Consistency, DepthFigures, Evaluation, Figures, FrameFigures, Stream
+from hybridnet_ros.offline.evaluation import Evaluation, StreamRecord
+from hybridnet_ros.offline.figures import Consistency, DepthFigures, Figures, FrameFigures
 
 NOTHING = "–"
 """What stands for a figure that there is no data for."""
@@ -118,7 +119,7 @@ def frame_text(frame: FrameFigures) -> str:
     return ", ".join(parts)
 
 
-def stream_text(stream: Stream) -> str:
+def stream_text(stream: StreamRecord) -> str:
     """A stream in a few words: its file and topic."""
     name = stream.source.rstrip("/").rsplit("/", 1)[-1] or stream.source
     return f"{name} {stream.topic}".strip()

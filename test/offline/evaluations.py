@@ -10,26 +10,31 @@ import numpy as np
 
 from hybridnet_ros.offline.evaluation import (
     COMPLETE,
+    EngineRecord,
+    Evaluation,
+    Highlight,
+    Run,
+    Settings,
+    StreamRecord,
+    picture_path,
+)
+from hybridnet_ros.offline.figures import (
+    REFERENCE,
     BandFigures,
     ClassFigures,
     Consistency,
     DepthFigures,
-    EngineRecord,
-    Evaluation,
     Figures,
     FrameFigures,
-    Highlight,
+    LabelBandFigures,
     Matches,
-    Run,
     SegmentationFigures,
-    Settings,
-    Stream,
-    picture_path,
 )
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
 from tiny import TINY_LABELS
 
 WIDTH, HEIGHT = 124, 38
+BANDS = ((0.0, 10.0), (10.0, 20.0), (20.0, 80.0))
 ALL_PICTURES = ("image", "depth", "labels", "reference_depth", "reference_labels")
 
 
@@ -63,7 +68,7 @@ def make_evaluation(
         ),
         settings=Settings(0.1, 80.0, 0.0, 80.0, (0.0, 10.0, 20.0, 80.0), 0.05),
         streams=tuple(
-            Stream(
+            StreamRecord(
                 source=f"/recordings/drive_{number}",
                 kind="bag",
                 topic="/camera/image",
@@ -112,6 +117,11 @@ def _depth(random: np.random.Generator) -> DepthFigures:
     return DepthFigures(*scores, pixels=int(random.integers(1000, 90000)), missing=int(random.integers(0, 900)))
 
 
+def _label_band(random: np.random.Generator, near: float, far: float) -> LabelBandFigures:
+    scores = random.uniform(0, 1, 6).tolist()
+    return LabelBandFigures(near, far, *scores[:3], iou=tuple(scores[3:]), pixels=int(random.integers(1000, 90000)))
+
+
 def _figures(random: np.random.Generator, frames: int, references: bool) -> Figures:
     shares = random.dirichlet(np.ones(3)).tolist()
     confusion = random.integers(0, 5000, (3, 4))
@@ -127,6 +137,8 @@ def _figures(random: np.random.Generator, frames: int, references: bool) -> Figu
         iou=tuple(scores[6:9]),
         confusion=tuple(map(tuple, confusion.tolist())),
         pixels=int(confusion.sum()),
+        distance=REFERENCE,
+        bands=tuple(_label_band(random, near, far) for near, far in BANDS),
     )
     return Figures(
         frames=frames,
@@ -141,9 +153,7 @@ def _figures(random: np.random.Generator, frames: int, references: bool) -> Figu
         ),
         depth=_depth(random) if references else None,
         depth_per_image=_depth(random) if references else None,
-        bands=tuple(BandFigures(near, far, _depth(random)) for near, far in ((0.0, 10.0), (10.0, 20.0), (20.0, 80.0)))
-        if references
-        else (),
+        bands=tuple(BandFigures(near, far, _depth(random)) for near, far in BANDS) if references else (),
         segmentation=segmentation if references else None,
         consistency=Consistency(float(random.uniform(0.5, 1)), float(random.uniform(0, 0.2)), max(0, frames - 1)),
         depth_matches=Matches(frames - 2, 2) if references else None,

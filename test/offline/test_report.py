@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet_ros.offline.evaluation import PARTIAL, DepthFigures, Evaluation
+from hybridnet_ros.offline.evaluation import PARTIAL, Evaluation
+from hybridnet_ros.offline.figures import DepthFigures
 from hybridnet_ros.offline.report import write_report
 from hybridnet_ros.offline.wording import DEPTH, LABELS, OVERALL, STEADY, Wording
 from offline.evaluations import make_evaluation, with_frames

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="driving", help="name of a shipped engine or path of an .onnx file (driving)")
     add("--runtime", default="auto", help="what runs the engine, see `hybridnet info` (auto)")
     add("--threads", type=positive(int), default=1, help="CPU threads of the engine in each worker (1)")
-    add("--workers", type=positive(int), help="processes (one for each core, one on a GPU)")
+    add("--workers", type=positive(int), help="processes (one for each core, of the cluster with --ray; one on a GPU)")
     add("--ray", metavar="ADDRESS", help="work on a Ray cluster: its address, `auto` or `local`")
 
     images = parser.add_argument_group("images")

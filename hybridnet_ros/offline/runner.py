@@ -1,4 +1,4 @@
-"""Does the work list of a job: in this process, in several, or on a Ray cluster; what is done already is left alone.
+"""Does the work list of a job, in this process or in several; what is done already is left alone.
 
 Every item is kept as soon as it is done, and says nothing of who did it: so the figures are the same, bit by bit,
 whatever the number of workers and however often the work was interrupted.
@@ -7,7 +7,6 @@ whatever the number of workers and however often the work was interrupted.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -52,62 +51,6 @@ def run(job: Job, workers: int, stop: threading.Event, on_frames: Callable[[int]
         _run_here(job, items, stop, on_frames)
     else:
         _run_in_processes(job, items, workers, stop, on_frames)
-
-
-def run_on_ray(job: Job, address: str, workers: int, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
-    """As `run`, on a Ray cluster whose machines all see the recordings and the output folder under the same paths.
-
-    Args:
-        address: of the cluster; `local` starts one on this machine.
-
-    Raises:
-        EvaluationError: also when Ray is not installed or there is no cluster.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise EvaluationError(f"--ray needs the package ray ({error}): pip install ray") from error
-    try:
-        ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise EvaluationError(f"no Ray cluster at {address}: {error}") from error
-    try:
-        actor = ray.remote(num_cpus=job.threads)(_RayWorker)
-        items = unfinished(job)
-        idle = [actor.remote(job, os.getcwd()) for _ in range(min(workers, len(items)))]
-        busy: dict[Any, Any] = {}
-        done = 0
-        while (items or busy) and not stop.is_set():
-            while idle and items:
-                worker = idle.pop()
-                busy[worker.evaluate.remote(items.pop(0))] = worker
-            finished, _ = ray.wait(list(busy), timeout=_POLL_S)
-            for future in finished:
-                done += ray.get(future)
-                idle.append(busy.pop(future))
-                on_frames(done)
-    except ray.exceptions.RayError as error:
-        raise EvaluationError(f"a worker on the Ray cluster failed: {error}") from error
-    finally:
-        ray.shutdown()
-
-
-class _RayWorker:
-    """A worker in an actor of Ray."""
-
-    def __init__(self, job: Job, folder: str) -> None:
-        os.chdir(folder)  # relative paths are relative to where the command was given
-        self._worker = Worker(job)
-        self._count = 0
-
-    def evaluate(self, item: Item) -> int:
-        """Evaluates an item; returns its number of images."""
-        self._count = 0
-        self._worker.evaluate(item, lambda: False, self._on_frame)
-        return self._count
-
-    def _on_frame(self) -> None:
-        self._count += 1
 
 
 def _is_whole(job: Job, item: Item) -> bool:

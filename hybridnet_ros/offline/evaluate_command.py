@@ -34,6 +34,9 @@ examples:
 """
 
 
+_MOST_EDGES = 100
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
@@ -118,13 +121,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def distances(text: str) -> tuple[float, ...]:
     """An argparse type: ascending distances with commas between them."""
     edges = tuple(float(part) for part in text.split(","))
-    if len(edges) < 2 or edges[0] < 0 or any(not near < far for near, far in zip(edges[:-1], edges[1:], strict=True)):
+    ascending = all(near < far for near, far in zip(edges[:-1], edges[1:], strict=True))
+    if not 2 <= len(edges) <= _MOST_EDGES or edges[0] < 0 or not ascending:
         raise ValueError(text)
     return edges
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate; returns the exit code: 0 only where all is done."""
+    if arguments.workers != 1 and arguments.ray is None:
+        from hybridnet_ros.offline.processes import warm_up
+
+        warm_up()
     try:
         from hybridnet_ros.offline.evaluate import STOPPED, evaluate
     except ImportError as error:

@@ -108,20 +108,16 @@ class Tally:
         true, seen = truth.ravel()[valid].astype(np.float64), predicted.ravel()[valid].astype(np.float64)
         classes, bands = labels.ravel()[valid], band_numbers(true, settings.bands)
         present = np.isfinite(seen)
-        groups = self.bands + 1, self.classes  # those in no band are counted, and cut off in the end
         terms = depth_terms(np.clip(seen[present], _LEAST_DEPTH, settings.cap), true[present])
+        # Every pixel is in one group of (band or none) and class: added up once, and then along both.
+        cells = bands * np.uint16(self.classes) + classes
+        shape = self.bands + 1, self.classes
         sums = DepthSums.zeros(1 + self.bands + self.classes)
-        sums.sums[0] = terms.sum(axis=1)
-        sums.pixels[0], sums.missing[0] = terms.shape[1], len(true) - terms.shape[1]
-        start = 1
-        for group, size, kept in zip((bands, classes), groups, (self.bands, self.classes), strict=True):
-            rows = slice(start, start + kept)
-            shown, hidden = group[present].astype(np.intp), group[~present].astype(np.intp)
-            for term in range(len(DEPTH_TERMS)):
-                sums.sums[rows, term] = np.bincount(shown, terms[term], size)[:kept]
-            sums.pixels[rows] = np.bincount(shown, minlength=size)[:kept]
-            sums.missing[rows] = np.bincount(hidden, minlength=size)[:kept]
-            start += kept
+        added = _added(terms, cells[present], shape[0] * shape[1]).reshape(len(DEPTH_TERMS), *shape)
+        sums.sums[:] = np.column_stack([added.sum((1, 2)), added.sum(2)[:, :-1], added.sum(1)]).T
+        for pixels, chosen in ((sums.pixels, present), (sums.missing, ~present)):
+            counts = np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape)
+            pixels[:] = np.concatenate([[counts.sum()], counts.sum(1)[:-1], counts.sum(0)])
         if self.depth is None:
             self.depth = DepthSums.zeros(len(sums.pixels))
         self.depth.add(sums)
@@ -242,6 +238,17 @@ class Tally:
             np.array(depth["sums"]), np.array(depth["pixels"], np.int64), np.array(depth["missing"], np.int64)
         )  # fmt: skip
         return cls(**{**plain, **integers, "depth": sums})
+
+
+def _added(terms: NDArray[np.float64], cells: NDArray[np.uint16], count: int) -> NDArray[np.float64]:
+    """Terms [8, pixels] added up in each of `count` cells: float64 [8, count]."""
+    order = np.argsort(cells, kind="stable")  # of 16 bit: in linear time
+    pixels = np.bincount(cells, minlength=count)
+    filled = np.flatnonzero(pixels)
+    added = np.zeros((len(terms), count))
+    if filled.size:
+        added[:, filled] = np.add.reduceat(terms[:, order], (np.cumsum(pixels) - pixels)[filled], axis=1)
+    return added
 
 
 def band_numbers(distance: NDArray[np.floating], edges: Sequence[float]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,12 +37,16 @@ def known(value: float) -> float | None:
 
 def to_plain(value: Any) -> Any:
     """A dataclass as dicts, lists and numbers."""
+    if isinstance(value, (float, int, str)) or value is None:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: to_plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return [to_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 _T = TypeVar("_T")
+_Reader = Callable[[Any, str], Any]
+"""Turns plain data into a value; the text says where the data is."""
 
 
 def from_plain(kind: type[_T], data: Any, place: str = "") -> _T:
@@ -51,38 +55,58 @@ def from_plain(kind: type[_T], data: Any, place: str = "") -> _T:
     Raises:
         PlainError: a key is missing or of another type; says where.
     """
-    return typing.cast(_T, _decode(kind, data, place))
+    return typing.cast(_T, _reader(typing.cast(Any, kind))(data, place))
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _decode(kind: Any, data: Any, place: str) -> Any:
+def _reader(kind: Any) -> _Reader:
+    """Made once for each type: an evaluation has a hundred numbers a frame."""
     origin, inside = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return None if data is None else _decode(inside[0], data, place)
+        return _optional(_reader(inside[0]))
     if origin is tuple:
+        every = inside[-1] is Ellipsis
+        return _tuple(_reader(inside[0]) if every else None, [] if every else [_reader(each) for each in inside])
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return _object(kind, {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)})
+    return _scalar(kind)
+
+
+def _optional(inside: _Reader) -> _Reader:
+    return lambda data, place: None if data is None else inside(data, place)
+
+
+def _tuple(every: _Reader | None, each: list[_Reader]) -> _Reader:
+    def read(data: Any, place: str) -> tuple[Any, ...]:
         if not isinstance(data, (list, tuple)):
             raise PlainError(f"{place}: expected a list, got {data!r}")
-        kinds = inside[:1] * len(data) if inside[-1] is Ellipsis else inside
-        if len(kinds) != len(data):
-            raise PlainError(f"{place}: expected {len(kinds)} values, got {len(data)}")
-        return tuple(
-            _decode(each, item, f"{place}[{i}]") for i, (each, item) in enumerate(zip(kinds, data, strict=True))
-        )
-    if dataclasses.is_dataclass(kind):
+        readers = [every] * len(data) if every is not None else each
+        if len(readers) != len(data):
+            raise PlainError(f"{place}: expected {len(readers)} values, got {len(data)}")
+        return tuple([reader(item, place) for reader, item in zip(readers, data, strict=True)])
+
+    return read
+
+
+def _object(kind: Any, readers: dict[str, _Reader]) -> _Reader:
+    def read(data: Any, place: str) -> Any:
         if not isinstance(data, Mapping):
             raise PlainError(f"{place}: expected an object, got {data!r}")
-        make: Any = kind  # mypy takes it for an instance
-        hints = _hints(make)
-        missing = [field.name for field in dataclasses.fields(kind) if field.name not in data]
-        if missing:
+        if missing := [name for name in readers if name not in data]:
             raise PlainError(f"{place or 'top level'}: {', '.join(missing)} missing")
-        return make(**{name: _decode(hints[name], data[name], f"{place}.{name}".lstrip(".")) for name in hints})
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        start = f"{place}." if place else ""
+        return kind(**{name: reader(data[name], start + name) for name, reader in readers.items()})
+
+    return read
+
+
+def _scalar(kind: type) -> _Reader:
+    def read(data: Any, place: str) -> Any:
+        if type(data) is kind:
+            return data
+        if kind is float and type(data) is int:
+            return float(data)
         raise PlainError(f"{place}: expected {kind.__name__}, got {data!r}")
-    return data
+
+    return read

@@ -14,7 +14,10 @@ from hybridnet_ros.offline.job import Item, Job
 from hybridnet_ros.offline.runner import unfinished
 
 _POLL_S = 0.2
-_LOCAL: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 100_000_000}  # only the job and counts go through it
+_LOCAL: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 100_000_000,
+}  # only the job and counts go through it
 
 
 class RayCluster:

@@ -6,7 +6,6 @@ whatever the number of workers and however often the work was interrupted.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 from hybridnet_ros.offline.evaluate_bag import Worker
 from hybridnet_ros.offline.evaluation import EvaluationError
 from hybridnet_ros.offline.job import Item, Job, Part
+from hybridnet_ros.offline.processes import worker_context
 
 _POLL_S = 0.2
 
@@ -81,8 +81,7 @@ def _run_here(job: Job, items: list[Item], stop: threading.Event, on_frames: Cal
 def _run_in_processes(
     job: Job, items: list[Item], workers: int, stop: threading.Event, on_frames: Callable[[int], None]
 ) -> None:
-    # Spawned and not forked: ONNX Runtime's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     stop_workers, count = context.Event(), context.Value("q", 0)
     with ProcessPoolExecutor(workers, context, _start_worker, (job, stop_workers, count)) as pool:
         futures = [pool.submit(_evaluate, item) for item in items]

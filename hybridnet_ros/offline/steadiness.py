@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -39,16 +40,24 @@ class Steadiness:
         if before is None or before[0].shape != grey.shape:
             return None, None
         flow = self._flow.calc(grey, before[0], None)
-        rows, columns = np.indices(grey.shape, np.float32)
-        from_x, from_y = columns + flow[..., 0], rows + flow[..., 1]
-        moved = cv2.remap(before[0], from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        inside = (from_x >= 0) & (from_x <= width - 1) & (from_y >= 0) & (from_y <= height - 1)
-        same_place = inside & (cv2.absdiff(grey, moved) < _SAME_PLACE)
-        if not same_place.any():
+        places, none = flow + _places(width, height), cast(Any, None)
+        from_x, from_y = places[..., 0], places[..., 1]
+        moved = cv2.remap(before[0], places, none, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        same_place = cv2.absdiff(grey, moved) < _SAME_PLACE
+        same_place &= (from_x >= 0) & (from_x <= width - 1) & (from_y >= 0) & (from_y <= height - 1)
+        count = np.count_nonzero(same_place)
+        if not count:
             return None, None
-        x, y = np.rint(from_x[same_place]).astype(int), np.rint(from_y[same_place]).astype(int)
-        steady = float(np.mean(labels[same_place] == before[1][y, x]))
-        now, then = depth[same_place], before[2][y, x]
-        both = np.isfinite(now) & np.isfinite(then) & (now > 0) & (then > 0)
-        change = float(np.median(np.abs(np.log(now[both] / then[both])))) if both.any() else None
+        labels_then, then = (
+            cv2.remap(each, places, none, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE) for each in before[1:]
+        )
+        steady = np.count_nonzero(same_place & (labels == labels_then)) / count
+        both = same_place & np.isfinite(depth) & np.isfinite(then) & (depth > 0) & (then > 0)
+        change = float(np.median(np.abs(np.log(depth[both] / then[both])))) if both.any() else None
         return steady, change
+
+
+@lru_cache(maxsize=4)
+def _places(width: int, height: int) -> NDArray[np.float32]:
+    """Column and row of each pixel: float32 [height, width, 2]."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)

@@ -76,7 +76,9 @@ def evaluate(options: argparse.Namespace) -> tuple[Evaluation, Path]:
         problems.append(STOPPED)
     seconds = earlier_s + time.monotonic() - begun
     run = Run(_version(), machine(), started, seconds, workers, None, None, None)
-    return finish(job, engine_record(job, manifest, description, runtime), manifest, run, problems)
+    return finish(
+        job, engine_record(options.engine, manifest, description, runtime, options.threads), manifest, run, problems
+    )
 
 
 def make_job(options: argparse.Namespace, manifest: Manifest) -> Job:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.perception import View
+from hybridnet_ros.offline.depth_sums import DepthSums, added_up, band_numbers
 from hybridnet_ros.offline.evaluation import Settings
 from hybridnet_ros.offline.figures import (
     BandFigures,
@@ -24,35 +25,9 @@ from hybridnet_ros.offline.figures import (
 from hybridnet_ros.offline.plain import known
 from hybridnet_ros.offline.references import at_size
 from hybridnet_ros.scene.labels import LabelSet
-from hybridnet_ros.scene.metrics import DEPTH_TERMS, SegmentationMetrics, depth_figures, depth_terms
+from hybridnet_ros.scene.metrics import DEPTH_TERMS, SegmentationMetrics, depth_terms
 
 _LEAST_DEPTH = 1e-3  # metres, as in DepthMetrics
-
-
-@dataclass
-class DepthSums:
-    """Sums of DEPTH_TERMS of groups of pixels: float64 [groups, 8], with their pixels and missing pixels int64."""
-
-    sums: NDArray[np.float64]
-    pixels: NDArray[np.int64]
-    missing: NDArray[np.int64]
-
-    @classmethod
-    def zeros(cls, groups: int) -> DepthSums:
-        """Nothing yet."""
-        return cls(np.zeros((groups, len(DEPTH_TERMS))), np.zeros(groups, np.int64), np.zeros(groups, np.int64))
-
-    def add(self, other: DepthSums) -> None:
-        """Adds another's."""
-        self.sums += other.sums
-        self.pixels += other.pixels
-        self.missing += other.missing
-
-    def figures(self, group: int) -> DepthFigures:
-        """The measures of one group."""
-        values = depth_figures(self.sums[group], int(self.pixels[group]))
-        plain = {name: known(value) for name, value in values.items()}
-        return DepthFigures(**plain, pixels=int(self.pixels[group]), missing=int(self.missing[group]))
 
 
 @dataclass
@@ -113,7 +88,7 @@ class Tally:
         cells = bands * np.uint16(self.classes) + classes
         shape = self.bands + 1, self.classes
         sums = DepthSums.zeros(1 + self.bands + self.classes)
-        added = _added(terms, cells[present], shape[0] * shape[1]).reshape(len(DEPTH_TERMS), *shape)
+        added = added_up(terms, cells[present], shape[0] * shape[1]).reshape(len(DEPTH_TERMS), *shape)
         sums.sums[:] = np.column_stack([added.sum((1, 2)), added.sum(2)[:, :-1], added.sum(1)]).T
         for pixels, chosen in ((sums.pixels, present), (sums.missing, ~present)):
             counts = np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape)
@@ -238,30 +213,6 @@ class Tally:
             np.array(depth["sums"]), np.array(depth["pixels"], np.int64), np.array(depth["missing"], np.int64)
         )  # fmt: skip
         return cls(**{**plain, **integers, "depth": sums})
-
-
-def _added(terms: NDArray[np.float64], cells: NDArray[np.uint16], count: int) -> NDArray[np.float64]:
-    """Terms [8, pixels] added up in each of `count` cells: float64 [8, count]."""
-    order = np.argsort(cells, kind="stable")  # of 16 bit: in linear time
-    pixels = np.bincount(cells, minlength=count)
-    filled = np.flatnonzero(pixels)
-    added = np.zeros((len(terms), count))
-    if filled.size:
-        added[:, filled] = np.add.reduceat(terms[:, order], (np.cumsum(pixels) - pixels)[filled], axis=1)
-    return added
-
-
-def band_numbers(distance: NDArray[np.floating], edges: Sequence[float]) -> NDArray[np.uint8]:
-    """Uint8, which band each distance is in: band b goes from edges[b] (exclusive) to edges[b + 1] (inclusive).
-
-    What is in none, too near, too far or NaN, has the number of bands.
-    """
-    above = np.zeros(distance.shape, np.uint8)
-    with np.errstate(invalid="ignore"):
-        for edge in edges:
-            above += distance > edge
-    above -= np.uint8(1)  # the nearest becomes 255
-    return np.minimum(above, np.uint8(len(edges) - 1))
 
 
 def _segmentation(confusion: NDArray[np.int64], labels: LabelSet) -> SegmentationMetrics:

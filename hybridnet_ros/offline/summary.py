@@ -118,17 +118,17 @@ def highlights(frames: Sequence[FrameFigures]) -> tuple[Highlight, ...]:
     return tuple(chosen)
 
 
-def engine_record(job: Job, manifest: Manifest, description: str, runtime: str) -> EngineRecord:
-    """Which engine a job uses."""
+def engine_record(name: str, manifest: Manifest, description: str, runtime: str, threads: int) -> EngineRecord:
+    """Which engine a job uses: as named on the command line, and as it was opened."""
     training = manifest.training
     return EngineRecord(
-        name=job.engine,
+        name=name,
         network=manifest.network,
         sha256=manifest.onnx_sha256,
         precision=manifest.precision,
         runtime=runtime,
         description=description,
-        threads=job.threads,
+        threads=threads,
         fx=float(manifest.fx),
         label_set=manifest.labels.name,
         class_names=manifest.labels.names,

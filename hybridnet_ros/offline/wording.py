@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hybridnet_ros.offline.evaluation import Evaluation, StreamRecord
-from hybridnet_ros.offline.figures import Consistency, DepthFigures, Figures, FrameFigures
+from hybridnet_ros.offline.figures import PREDICTED, REFERENCE, Consistency, DepthFigures, Figures, FrameFigures
 
 NOTHING = "–"
 """What stands for a figure that there is no data for."""
@@ -70,6 +70,13 @@ LABELS = {
     "pixels": Wording("pixels", "labelled in the reference", 0, None),
 }
 """Of `SegmentationFigures`."""
+
+DISTANCE = {
+    REFERENCE: "the depth reference says how far a pixel is; pixels where it says nothing are in no band",
+    PREDICTED: "there is no depth reference, so the predicted depth says how far a pixel is; where none is predicted "
+    "(sky, out of range) a pixel is in no band",
+}
+"""Which depth `SegmentationFigures.bands` go by."""
 
 STEADY = {
     "labels": Wording("steady labels", "share of pixels whose label stays from one frame to the next", 1),

@@ -52,6 +52,9 @@ def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path)
         wanted += [(f"{what} {name}", wording.text(getattr(depth, name))) for name, wording in DEPTH.items()]
     for figures in total.classes:
         wanted += [(figures.name, f"{100 * figures.share:.1f} %"), (figures.name, f"{figures.confidence:.3f}")]
+    for band in total.segmentation.bands:
+        wanted += [(f"labels {band.near:g}", w.text(getattr(band, name))) for name, w in LABELS.items()]
+        wanted += [(f"IoU {band.near:g}", f"{iou:.3f}") for iou in band.iou]
     wanted += [("score", f"{score:.3f}") for score in (*total.segmentation.accuracy, *total.segmentation.iou)]
     for stream in evaluation.streams:
         wanted += [("stream", w.text(getattr(stream.figures, name))) for name, w in OVERALL.items()]
@@ -63,6 +66,16 @@ def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path)
     for row in total.segmentation.confusion:
         for pixels in row:
             assert f"{pixels} pixels" in page.tooltips
+
+
+@pytest.mark.parametrize(
+    ("distance", "said"), [("reference", "The depth reference says"), ("predicted", "so the predicted depth says")]
+)
+def test_labels_by_distance_say_by_which_depth(tmp_path: Path, distance: str, said: str) -> None:
+    evaluation = make_evaluation(tmp_path)
+    segmentation = replace(evaluation.total.segmentation, distance=distance)
+    page = Page(write_report(replace(evaluation, total=replace(evaluation.total, segmentation=segmentation)), tmp_path))
+    assert said in page.text
 
 
 def test_a_partial_evaluation_says_so_first(tmp_path: Path) -> None:

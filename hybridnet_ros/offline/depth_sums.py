@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,9 +35,11 @@ class DepthSums:
 
     def figures(self, group: int) -> DepthFigures:
         """The measures of one group."""
-        values = depth_figures(self.sums[group], int(self.pixels[group]))
+        pixels = int(self.pixels[group])
+        values = depth_figures(self.sums[group], pixels)
         plain = {name: known(value) for name, value in values.items()}
-        return DepthFigures(**plain, pixels=int(self.pixels[group]), missing=int(self.missing[group]))
+        scale = math.exp(self.sums[group, DEPTH_TERMS.index("log")] / pixels) if pixels else None
+        return DepthFigures(**plain, scale=scale, pixels=pixels, missing=int(self.missing[group]))
 
 
 def added_up(terms: NDArray[np.float64], cells: NDArray[np.uint16], count: int) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ REFERENCE, PREDICTED = "reference", "predicted"
 class DepthFigures:
     """Depth against a reference; the formulas are in scene/metrics.py.
 
+    `scale` is the geometric mean of depth / truth: what is left of the error when pixels cancel out.
+
     `missing` pixels have a reference but no finite prediction (class sky, out of range): they are in no other figure.
     """
 
@@ -27,6 +29,7 @@ class DepthFigures:
     rmse_log: float | None
     si_log: float | None
     si_var: float | None
+    scale: float | None
     pixels: int
     missing: int
 

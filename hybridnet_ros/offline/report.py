@@ -9,6 +9,7 @@ from typing import Any
 
 from hybridnet_ros.offline import report_tables as tables
 from hybridnet_ros.offline.evaluation import PARTIAL, PICTURES, Evaluation, picture_path
+from hybridnet_ros.offline.in_short import in_short
 from hybridnet_ros.offline.wording import (
     DEPTH,
     LABELS,
@@ -65,6 +66,7 @@ def write_report(evaluation: Evaluation, folder: Path, path: Path | None = None)
         title=_title(evaluation),
         subtitle=_subtitle(evaluation),
         cards=_cards(evaluation),
+        in_short=in_short(evaluation),
         key=depth_key(),
         classes=tables.classes(evaluation),
         highlights=rows,

@@ -48,6 +48,7 @@ DEPTH = {
     "rmse_log": Wording("RMSE log", "root of the mean squared ln(depth / truth)", -1),
     "si_log": Wording("SI log", "scale-invariant: sqrt(mean d² - (mean d)²), d = ln(depth / truth)", -1),
     "si_var": Wording("SI var", "SI log squared", -1, 4),
+    "scale": Wording("scale", "geometric mean of depth / truth; 1.1 is 10 % too far on the whole", 0),
     "pixels": Wording("pixels", "compared", 0, None),
     "missing": Wording("missing", "have a truth but no finite prediction; in no other figure", 0, None),
 }

@@ -101,7 +101,7 @@ def _picture(path: Path, name: str, random: np.random.Generator) -> None:
 
 
 def _depth(random: np.random.Generator) -> DepthFigures:
-    scores = random.uniform(0.01, 0.99, 9).tolist()
+    scores = random.uniform(0.01, 0.99, 10).tolist()
     return DepthFigures(*scores, pixels=int(random.integers(1000, 90000)), missing=int(random.integers(0, 900)))
 
 

@@ -65,6 +65,7 @@ def independent_depth_figures(predicted: list[np.ndarray], truth: list[np.ndarra
         "rmse_log": math.sqrt(np.mean(d**2)),
         "si_log": math.sqrt(np.mean(d**2) - np.mean(d) ** 2),
         "si_var": np.mean(d**2) - np.mean(d) ** 2,
+        "scale": np.exp(np.mean(d)),
         "pixels": len(y),
         "missing": missing,
     }

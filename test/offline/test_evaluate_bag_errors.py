@@ -28,7 +28,7 @@ def test_truncated_mcap(evaluate_bag: Callable[..., Any], tmp_path: Path) -> Non
         outcome = evaluate_bag(path)
         assert outcome.code == 1
         assert str(path) in outcome.said
-        assert "cannot be read" in outcome.said
+        assert "cannot be read: it was cut off before its end" in outcome.said
         assert "mcap recover" in outcome.said
 
 

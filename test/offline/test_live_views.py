@@ -33,14 +33,14 @@ RVIZ_DISPLAYS = {
 }  # fmt: skip
 RVIZ_TOOLS = {"FocusCamera", "Interact", "Measure", "MoveCamera", "PublishPoint", "Select", "SetGoal"}
 IMAGE_MODE = {
-    "annotations", "brightness", "calibrationTopic", "colorMap", "colorMode", "contrast", "explicitAlpha",
+    "annotations", "calibrationTopic", "colorMap", "colorMode", "explicitAlpha",
     "flipHorizontal", "flipVertical", "gradient", "imageTopic", "maxValue", "minValue", "rotation", "synchronize",
 }  # fmt: skip
 PANELS = {
-    "3D": {"cameraState", "followMode", "followTf", "imageMode", "layers", "publish", "scene", "topics", "transforms"},
+    "3D": {"cameraState", "followMode", "followTf", "layers", "publish", "scene", "topics", "transforms"},
     "Image": {"imageMode"},
     "DiagnosticSummary": {"hardwareIdFilter", "minLevel", "pinnedIds", "sortByLevel", "topicToRender"},
-    "RawMessages": {"diffEnabled", "diffMethod", "diffTopicPath", "expansion", "showFullMessageForDiff", "topicPath"},
+    "RawMessages": {"topicPath"},
     "Tab": {"activeTabIdx", "tabs"},
 }
 

@@ -45,6 +45,15 @@ def test_other_recordings_have_no_frames_in_common(two: tuple[Evaluation, Evalua
     assert comparison.groups, "their figures can be set side by side all the same"
 
 
+def test_two_precisions_of_one_network_are_compared_frame_by_frame(two: tuple[Evaluation, Evaluation]) -> None:
+    a, b = two
+    comparison = compare(a, replace(b, engine=replace(b.engine, precision="float16")))
+    assert ("precision", "float32", "float16") in comparison.differences
+    assert "labels" not in [what for what, _, _ in comparison.differences]
+    assert len(comparison.pairs) == 40
+    assert {each.name for each in comparison.paired} >= {"depth AbsRel", "mean IoU", "confidence"}
+
+
 def test_better_is_less_error_and_more_accuracy(two: tuple[Evaluation, Evaluation]) -> None:
     a, b = two
     rows = {(group.name, row.name): row for group in compare(a, b).groups for row in group.rows}

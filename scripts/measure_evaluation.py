@@ -26,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "demo" / "kitti_sequence"
 IMAGE, DEPTH, PERIOD_NS = "/camera/image_rect/compressed", "/lidar/depth/compressed", 100_000_000
 FX = 721.54
+_PATIENCE_S = 300.0
 COMMANDS = {
     "plain": ["--no-bag"],
     "references": ["--no-bag", "--depth-topic", DEPTH],
@@ -112,7 +114,10 @@ def engine_alone(engine: str, frames: int, workers: int) -> float:
     processes = [context.Process(target=_predict, args=(engine, share, ready)) for share in shares]
     for process in processes:
         process.start()
-    ready.wait()
+    try:
+        ready.wait(_PATIENCE_S)
+    except threading.BrokenBarrierError:
+        sys.exit(f"the engine did not open within {_PATIENCE_S:.0f} s in every worker")
     begun = time.perf_counter()
     for process in processes:
         process.join()

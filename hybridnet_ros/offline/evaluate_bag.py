@@ -118,7 +118,7 @@ class Worker:
                 elif found is not None:
                     assert task.labels is not None
                     references[name] = task.labels.read(found)
-            except MessageError as error:
+            except (CameraError, MessageError) as error:
                 problems.append(f"{name} reference: {error}")
         return Ready(frame, rgb, camera, references.get("depth"), references.get("labels"), tuple(problems))
 

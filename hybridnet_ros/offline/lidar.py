@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.messages import MessageError, camera_info_fields
+from hybridnet_ros.scene.camera import CameraModel
 
 _NEAREST_POINT = 0.1  # metres before the camera: what is nearer is the robot itself
 _POLYNOMIAL, _FISHEYE = ("plumb_bob", "rational_polynomial"), ("equidistant", "fisheye")
@@ -49,14 +50,18 @@ def lens(info: Any, width: int, height: int, rectified: bool) -> Lens:
         rectified: the image was rectified: P and R describe it, and there is no distortion left. Else K and D do.
 
     Raises:
+        CameraError: `info` is not calibrated.
         MessageError: the distortion model is not known, or has another number of coefficients.
     """
     fields = camera_info_fields(info, width, height)
     if rectified:
+        p = fields["p"]
+        CameraModel.from_k(width, height, [p[0], 0, p[2], 0, p[5], p[6], 0, 0, 1])  # refuses what no camera has
         turn = np.array(info.r, np.float64).reshape(3, 3)
         turn = turn if turn.any() else np.eye(3)  # several drivers send zeros
-        return Lens(width, height, np.array(fields["p"]).reshape(3, 4)[:, :3], turn)
+        return Lens(width, height, np.array(p).reshape(3, 4)[:, :3], turn)
     matrix = np.array(fields["k"]).reshape(3, 3)
+    CameraModel.from_k(width, height, fields["k"])  # refuses what no camera has
     model, distortion = str(info.distortion_model), tuple(float(value) for value in info.d)
     if not any(distortion):
         return Lens(width, height, matrix, np.eye(3))

@@ -85,7 +85,7 @@ class Tally:
         present = np.isfinite(seen)
         terms = depth_terms(np.clip(seen[present], _LEAST_DEPTH, settings.cap), true[present])
         # Every pixel is in one group of (band or none) and class: added up once, and then along both.
-        cells = bands * np.uint16(self.classes) + classes
+        cells = bands.astype(np.uint16) * self.classes + classes
         shape = self.bands + 1, self.classes
         sums = DepthSums.zeros(1 + self.bands + self.classes)
         added = added_up(terms, cells[present], shape[0] * shape[1]).reshape(len(DEPTH_TERMS), *shape)
@@ -126,7 +126,7 @@ class Tally:
             bands = np.full(truth.shape, self.bands, np.uint8)
         else:
             bands = band_numbers(at_size(distance, truth.shape, "label"), edges)
-        cells = (bands * np.uint32(classes + 1) + rows) * np.uint32(classes + 1) + columns
+        cells = (bands.astype(np.uint32) * (classes + 1) + rows) * (classes + 1) + columns
         counts = np.bincount(cells.ravel(), minlength=(self.bands + 1) * (classes + 1) ** 2)
         confusion = counts.reshape(self.bands + 1, classes + 1, classes + 1)[:, :classes].astype(np.int64)
         self.confusion = confusion if self.confusion is None else self.confusion + confusion

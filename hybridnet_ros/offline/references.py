@@ -57,6 +57,7 @@ class DepthReference:
             width, height: of the image in px.
 
         Raises:
+            CameraError: the CameraInfo is not calibrated.
             MessageError: it holds something else, or a cloud cannot be projected.
         """
         if isinstance(found, Path):

@@ -14,6 +14,7 @@ from hybridnet_ros.messages import MessageError
 from hybridnet_ros.offline.bag import BagError, open_bag
 from hybridnet_ros.offline.lidar import lens, project
 from hybridnet_ros.offline.transforms import Joint, Movement, recorded_chain
+from hybridnet_ros.scene.camera import CameraError
 from recordings import DEPTH, FRAME, HEIGHT, IMAGE, INFO, WIDTH, Recording, picture
 
 STRAIGHT = np.eye(3, 4)
@@ -74,7 +75,7 @@ def test_points_are_where_the_formulas_of_the_lens_put_them(model: str, distorti
         u, v = formula(x / z, y / z, distortion)
         column, row = round(u * FX + CX), round(v * FX + CY)
         assert [each.tolist() for each in np.nonzero(np.isfinite(depth))] == [[row], [column]], (x, y, z)
-        assert depth[row, column] == z
+        assert depth[row, column] == np.float32(z)
 
 
 @pytest.mark.parametrize(("model", "distortion", "formula"), LENSES)
@@ -118,6 +119,12 @@ def test_the_image_may_be_smaller_than_the_sensor() -> None:
     depth = project(np.array([[1.0, 0.5, 4.0]]), STRAIGHT, half)
     u, v = plumb_bob(0.25, 0.125, LENSES[0][1])
     assert depth[round((v * FX + CY) / 2), round((u * FX + CX) / 2)] == 4.0
+
+
+def test_a_camera_that_is_not_calibrated_is_refused() -> None:
+    for rectified in (False, True):
+        with pytest.raises(CameraError, match="not calibrated"):
+            lens(Info(k=np.zeros(9), p=np.zeros(12)), WIDTH, HEIGHT, rectified)
 
 
 def test_an_unknown_lens_is_refused() -> None:

@@ -102,7 +102,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     while not list((folder / "parts").glob("0_*.yaml")) and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "the same command goes on from there" in said
     partial = load(folder)
@@ -112,7 +112,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         assert messages(bag), "what is done can be played"
 
     process = start()
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     resumed = load(folder)
     assert resumed.status == COMPLETE
@@ -120,7 +120,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
 
     command[command.index(str(folder))] = str(tmp_path / "whole")
     process = start()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert results(resumed) == results(load(tmp_path / "whole"))
     for bag in ("0_long", "1_short"):
         assert messages(folder / "predictions" / bag) == messages(tmp_path / "whole" / "predictions" / bag)

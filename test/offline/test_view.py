@@ -169,7 +169,7 @@ def test_ctrl_c_keeps_what_was_shown(tmp_path: Path, target: str) -> None:
         assert first, "it ended before the first frame"
         first = process.stderr.readline()
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130, first + said
     assert "stopped; what was done before is kept" in said
     assert "Traceback" not in said

@@ -24,7 +24,7 @@ examples:
   hybridnet evaluate-bag drive                            the only camera of a bag (a folder, or an .mcap or .db3 file)
   hybridnet evaluate-bag drive --topic /front/image_raw --topic /rear/image_raw
   hybridnet evaluate-bag drive --depth-topic /depth/image               32FC1, 16UC1, or their PNG (compressed)
-  hybridnet evaluate-bag drive --depth-topic /velodyne_points           projected, if /tf_static is recorded
+  hybridnet evaluate-bag drive --depth-topic /velodyne_points           projected, with /tf_static and /tf of the bag
   hybridnet evaluate-bag drive --depth-topic /velodyne_points --extrinsic lidar_to_camera.yaml
   hybridnet evaluate-bag drive --labels-topic /labels --classes camvid11
   hybridnet evaluate-bag monday tuesday --workers 8 --output week       many bags at once
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extrinsic",
         type=Path,
         metavar="YAML",
-        help="LiDAR to camera: `matrix`, or `translation` and `rotation` x y z w (from /tf_static)",
+        help="LiDAR to camera: `matrix`, or `translation` and `rotation` x y z w (from /tf_static and /tf)",
     )
     add = references.add_mutually_exclusive_group().add_argument
     add("--labels-topic", default="", metavar="TOPIC", help="label image, mono8 or 8-bit PNG")
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=distances,
         default=(0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0),
         metavar="M,M,...",
-        help="edges of the distance bands (0,2,5,10,20,40,80)",
+        help="edges of the distance bands, of depth and of labels (0,2,5,10,20,40,80)",
     )
 
     outputs = parser.add_argument_group("predictions, as the node's parameters of the same names")

@@ -50,6 +50,8 @@ EXTRAS = {
     "view": ["av>=12", "rerun-sdk>=0.28"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
+    # Memory and temperature of the GPU on /diagnostics.
+    "gpu": ["nvidia-ml-py>=12"],
     "training": [
         "jinja2>=3.0",
         "onnx>=1.14",
@@ -85,7 +87,17 @@ setup(
     maintainer=MANIFEST.findtext("maintainer"),
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["engine/*.json", "demo/*.j2", "offline/*.j2", "pages/*.j2", "py.typed"]},
+    package_data={
+        NAME: [
+            "engine/*.json",
+            "benchmark/*.json",
+            "benchmark/*.onnx",
+            "demo/*.j2",
+            "offline/*.j2",
+            "pages/*.j2",
+            "py.typed",
+        ]
+    },
     data_files=list(data_files()),
     python_requires=">=3.10",
     install_requires=RUN_TIME,

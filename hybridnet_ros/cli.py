@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "benchmark": ("hybridnet_ros.benchmark.command", "how fast, measured here: the node and its transport"),
     "compare": ("hybridnet_ros.offline.compare_command", "two evaluations side by side, and where they differ most"),
     "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),
     "evaluate-bag": ("hybridnet_ros.offline.evaluate_command", "how good an engine is on your own recordings"),
@@ -17,14 +18,24 @@ COMMANDS = {
 """Each subcommand's module, with `add_arguments(parser)` and `main(arguments) -> exit code`, and what it is for."""
 
 
+EXAMPLES = """\
+examples:
+  hybridnet info                                                 what would run here, and what is missing
+  hybridnet demo                                                 the node on a recorded drive, and a page of pictures
+  hybridnet evaluate-bag drive --depth-topic /velodyne_points    how good the engine is on your own recording
+  hybridnet compare old/ new/ --output page.html                 two engines, precisions or recordings
+  hybridnet view drive --mp4 drive.mp4                           what the network sees in it, as a video
+"""
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run the subcommand in `words` (the command line when None) and exit with its code."""
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(
         prog="hybridnet",
         description="Metric depth and semantic labels for ROS 2 from one camera image and one network.",
-        epilog="`hybridnet COMMAND --help` says more. The node itself is `hybridnet_node`, or with a ROS installation\n"
-        "`ros2 launch hybridnet_ros hybridnet.launch.py image:=/camera/image_raw`.",
+        epilog=f"{EXAMPLES}\n`hybridnet COMMAND --help` says more, by example. The node itself is `hybridnet_node`,\n"
+        "or with a ROS installation `ros2 launch hybridnet_ros hybridnet.launch.py image:=/camera/image_raw`.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

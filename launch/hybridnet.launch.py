@@ -33,9 +33,7 @@ ARGUMENTS = [
         choices=BOOLEANS,
         description="Whether time is taken from /clock, as for bags and simulators; empty: as in params_file.",
     ),
-    DeclareLaunchArgument(
-        "namespace", default_value="", description="Namespace of the node, one for each camera, for instance front."
-    ),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node, for instance front."),
     DeclareLaunchArgument("name", default_value="hybridnet", description="Name of the node."),
     DeclareLaunchArgument(
         "image",
@@ -46,6 +44,12 @@ ARGUMENTS = [
         "camera_info",
         default_value="",
         description="Topic of the camera's CameraInfo; empty: camera_info beside the images.",
+    ),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="Image topics or names of several cameras, as [/front/image_raw, /rear/image_raw]; "
+        "empty: as in params_file.",
     ),
     DeclareLaunchArgument(
         "engine",
@@ -71,6 +75,8 @@ def start_node(context: LaunchContext) -> list[Node]:
     given = {name: text for name, text in context.launch_configurations.items() if text}
     parameters = {name: ParameterValue(given[name], value_type=str) for name in ("engine", "runtime") if name in given}
     parameters.update({name: given[name].lower() == "true" for name in ("autostart", "use_sim_time") if name in given})
+    if "cameras" in given:
+        parameters["cameras"] = [name.strip(" '\"") for name in given["cameras"].strip("[] ").split(",")]
     return [
         Node(
             package="hybridnet_ros",

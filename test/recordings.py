@@ -64,11 +64,21 @@ class Recording:
                    is_dense=True)  # fmt: skip
 
     def static_transform(self, parent: str, child: str, move: tuple[float, ...], turn: tuple[float, ...]) -> None:
+        self._transform("/tf_static", 0.0, parent, child, move, turn)
+
+    def transform(
+        self, stamp: float, parent: str, child: str, move: tuple[float, ...], turn: tuple[float, ...]
+    ) -> None:
+        self._transform("/tf", stamp, parent, child, move, turn)
+
+    def _transform(
+        self, topic: str, stamp: float, parent: str, child: str, move: tuple[float, ...], turn: tuple[float, ...]
+    ) -> None:
         types = self.types.types
         vector, quaternion = types["geometry_msgs/msg/Vector3"](*move), types["geometry_msgs/msg/Quaternion"](*turn)
         transform = types["geometry_msgs/msg/Transform"](vector, quaternion)
-        stamped = types["geometry_msgs/msg/TransformStamped"](self._header(0.0, parent), child, transform)
-        self._write("/tf_static", 0.0, "tf2_msgs/msg/TFMessage", types["tf2_msgs/msg/TFMessage"]([stamped]))
+        stamped = types["geometry_msgs/msg/TransformStamped"](self._header(stamp, parent), child, transform)
+        self._write(topic, stamp, "tf2_msgs/msg/TFMessage", types["tf2_msgs/msg/TFMessage"]([stamped]))
 
     def label_info(self, topic: str, names: dict[int, str]) -> None:
         make = self.types.types["vision_msgs/msg/VisionClass"]

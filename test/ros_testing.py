@@ -22,10 +22,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -53,8 +53,10 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
 class NodeProcess:
     """The perception node in its own process; `log()` is what it has printed so far."""
 
-    def __init__(self, log_file: Path, *ros_arguments: str) -> None:
-        command = [sys.executable, "-m", "hybridnet_ros.node.perception_node", "--ros-args", *ros_arguments]
+    def __init__(self, log_file: Path, *ros_arguments: str, shell: str = 'exec "$@"') -> None:
+        """Starts it, by the line `shell` of a shell, to which it is `"$@"`."""
+        command = ["bash", "-c", shell, "bash"]
+        command += [sys.executable, "-m", "hybridnet_ros.node.perception_node", "--ros-args", *ros_arguments]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         self._log_file = log_file
         with log_file.open("wb") as output:
@@ -94,30 +96,39 @@ class NodeProcess:
 class Robot:
     """The rest of the robot: a camera, somebody who listens to every output asked for, and an operator."""
 
-    def __init__(self, context: rclpy.Context, namespace: str = "", raw: bool = True) -> None:
-        """A robot in `namespace`, whose camera publishes raw images, or none until `compressed_camera`."""
+    def __init__(self, context: rclpy.Context, namespace: str = "", raw: bool = True, camera: str = "") -> None:
+        """A robot in `namespace`, whose camera publishes raw images, or none until `compressed_camera`.
+
+        `camera` is its name where the node has several.
+        """
         self.namespace = namespace
-        self.node = Node("robot", context=context, namespace=namespace or None)
+        self.camera = f"{camera}/" if camera else ""
+        self.status_name = f"{namespace}/hybridnet: {camera or 'perception'}"
+        self.node = Node(f"robot_{camera}" if camera else "robot", context=context, namespace=namespace or None)
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
-        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data) if raw else None
-        self.infos = self.node.create_publisher(CameraInfo, "camera_info", 5)
+        self.images = self.node.create_publisher(Image, self._topic("image"), qos_profile_sensor_data) if raw else None
+        self.infos = self.node.create_publisher(CameraInfo, self._topic("camera_info"), 5)
         self.received: dict[str, list[Any]] = defaultdict(list)
         self.diagnostics: list[Any] = []
         self.node_seconds = 0
         """The node's clock, as last seen on /diagnostics."""
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._subscriptions: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
         self._stopped = False
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
+
+    def _topic(self, name: str) -> str:
+        return f"{self.camera}{name}"
 
     def _spin(self) -> None:
         while not self._stopped:
             self.executor.spin_once(timeout_sec=0.05)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        ours = [status for status in message.status if status.name == f"{self.namespace}/hybridnet: perception"]
+        ours = [status for status in message.status if status.name == self.status_name]
         if ours:
             self.node_seconds = message.header.stamp.sec
             self.diagnostics += ours
@@ -134,10 +145,10 @@ class Robot:
     # Listening
 
     def listen(self, kind: Any, *topics: str) -> None:
-        """Subscribes to `hybridnet/<topic>`."""
+        """Subscribes to `hybridnet/<topic>`, or `hybridnet/<camera>/<topic>`."""
         for topic in topics:
             self._subscriptions[topic] = self.node.create_subscription(
-                kind, f"hybridnet/{topic}", self.received[topic].append, QoSProfile(depth=50)
+                kind, f"hybridnet/{self.camera}{topic}", self.received[topic].append, QoSProfile(depth=50)
             )
 
     def ready(self, info: bool = True) -> None:
@@ -170,12 +181,25 @@ class Robot:
     def ignore(self, *topics: str) -> None:
         """Unsubscribes."""
         for topic in topics:
-            self.node.destroy_subscription(self._subscriptions.pop(topic))
+            self.destroy(self.node.destroy_subscription, self._subscriptions.pop(topic))
+
+    def destroy(self, destroy: Callable[[Any], Any], entity: Any) -> None:
+        """Destroys a publisher or subscription in the thread that spins, which may be using it at this moment."""
+        done = self.executor.create_task(destroy, entity)
+        wait_until(done.done, "the robot's executor")
 
     def status(self) -> Any:
         """A diagnostic status that was made after this call."""
         count = len(self.diagnostics)
         return wait_until(lambda: self.diagnostics[count + 1 :], "diagnostics")[-1]
+
+    def status_with(self, text: str) -> Any:
+        """A diagnostic status whose message has `text`, made after this call or just before."""
+
+        def found() -> Any:
+            return next((one for one in self.diagnostics[-1:] if text in one.message), None)
+
+        return wait_until(found, f"{text!r} on /diagnostics")
 
     def values(self) -> dict[str, str]:
         """The key-value pairs of `status`."""
@@ -218,7 +242,9 @@ class Robot:
 
     def compressed_camera(self) -> None:
         """Publishes image/compressed from now on, and waits until the node listens there."""
-        self.compressed = self.node.create_publisher(CompressedImage, "image/compressed", qos_profile_sensor_data)
+        self.compressed = self.node.create_publisher(
+            CompressedImage, self._topic("image/compressed"), qos_profile_sensor_data
+        )
         wait_until(lambda: self.compressed.get_subscription_count() == 1, "the node to subscribe to image/compressed")
 
     def answer(self, header: Any, topic: str = "depth/image") -> Any:
@@ -246,15 +272,19 @@ class Robot:
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         return self._call(SetParameters, "set_parameters", request).results[0]
 
+    def get_parameter(self, name: str) -> Any:
+        """The value of a parameter."""
+        request = GetParameters.Request(names=[name])
+        return parameter_value_to_python(self._call(GetParameters, "get_parameters", request).values[0])
+
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, f"hybridnet/{name}")
-        try:
-            assert client.wait_for_service(PATIENCE_S), f"no service {name}"
-            future = client.call_async(request)
-            wait_until(future.done, f"an answer of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, f"hybridnet/{name}")
+        client = self._clients[name]
+        assert client.wait_for_service(PATIENCE_S), f"no service {name}"
+        future = client.call_async(request)
+        wait_until(future.done, f"an answer of {name}")
+        return future.result()
 
 
 def image_of(array: Any) -> np.ndarray:

@@ -17,8 +17,8 @@ from tiny import write_tiny_engine
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch" / "hybridnet.launch.py"
 EXPECTED = {
-    "params_file", "log_level", "autostart", "use_sim_time", "namespace", "name", "image", "camera_info", "engine",
-    "runtime", "dds_profile",
+    "params_file", "log_level", "autostart", "use_sim_time", "namespace", "name", "image", "camera_info", "cameras",
+    "engine", "runtime", "dds_profile",
 }  # fmt: skip
 
 RUN = f"""

@@ -34,6 +34,27 @@ def write_tiny_engine(folder: Path, name: str = "tiny", work: int = 0) -> Path:
     return path
 
 
+def write_fragile_engine(folder: Path) -> Path:
+    """An engine that runs at 96 x 64 px and fails at every other size, which nobody can see before."""
+    path = folder / "fragile.onnx"
+    network = tiny_network()
+    for node in network.graph.node:
+        if node.output[0] == "depth":
+            node.output[0] = "any_depth"
+    network.graph.initializer.append(numpy_helper.from_array(np.array([1, 64, 96]), "only_size"))
+    network.graph.node.extend(
+        [
+            helper.make_node("Shape", ["any_depth"], ["shape"]),
+            helper.make_node("Sub", ["shape", "shape"], ["zero"]),
+            helper.make_node("Add", ["only_size", "zero"], ["size"]),
+            helper.make_node("Reshape", ["any_depth", "size"], ["depth"]),
+        ]
+    )
+    onnx.save(network, str(path))
+    tiny_manifest(path).save(path.with_suffix(".json"))
+    return path
+
+
 def tiny_manifest(path: Path) -> Manifest:
     """The manifest that belongs to the ONNX file at `path`."""
     return Manifest(

@@ -51,10 +51,10 @@ def main(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return _fail(f"the demo needs the module {error.name}: source a ROS 2 installation and `pip install jinja2 "
                      "rosbags`, or get everything with `pip install '.[ros,offline]'` in a checkout")  # fmt: skip
-    from hybridnet_ros.demo.processes import ProcessDied
     from hybridnet_ros.demo.recording import read_frames
     from hybridnet_ros.engine import EngineError, ManifestError, open_engine
     from hybridnet_ros.offline.bag import BagError
+    from hybridnet_ros.processes import ProcessDied
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

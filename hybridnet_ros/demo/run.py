@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridnet_ros.demo.processes import Process, isolate_ros, python
 from hybridnet_ros.demo.recording import IMAGE_TOPIC, Frame
 from hybridnet_ros.demo.result import Result
 from hybridnet_ros.engine import Engine
 from hybridnet_ros.machine import machine
 from hybridnet_ros.node.process import set_dds_profile
 from hybridnet_ros.node.recorder import Answer, Recorder
+from hybridnet_ros.processes import Process, isolate_ros, python
 from hybridnet_ros.scene.metrics import DepthMetrics
 from hybridnet_ros.terminal import Progress
 

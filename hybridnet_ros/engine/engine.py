@@ -167,7 +167,7 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
         raise EngineError(f"unknown runtime {runtime!r}: choose one of {', '.join(RUNTIMES)}")
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
-    path = _find_engine(name_or_path)
+    path = find_engine(name_or_path)
     manifest = load_manifest(path.with_suffix(".json"))
     if path.suffix == ".json":
         path = path.with_name(manifest.onnx)
@@ -194,8 +194,8 @@ def shipped_engines() -> dict[str, Path]:
     return {path.stem[len(_NAME_PREFIX) :]: path for path in sorted(folder.glob(f"{_NAME_PREFIX}*.onnx"))}
 
 
-def _find_engine(name_or_path: str | Path) -> Path:
-    """The .onnx file or manifest that is meant."""
+def find_engine(name_or_path: str | Path) -> Path:
+    """The .onnx file or manifest that is meant; EngineError says what there is instead."""
     path = Path(name_or_path).expanduser()
     if path.suffix in (".onnx", ".json"):
         if not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,19 +36,32 @@ class View:
 
 
 def perceive(engine: Engine, rgb: NDArray[np.uint8], fx: float | None, min_depth: float, max_depth: float) -> View:
-    """Depth and labels of one picture.
+    """Depth and labels of one picture: `perceive_batch` of one."""
+    return perceive_batch(engine, [rgb], [fx], min_depth, max_depth)[0]
+
+
+def perceive_batch(
+    engine: Engine,
+    pictures: Sequence[NDArray[np.uint8]],
+    fx: Sequence[float | None],
+    min_depth: float,
+    max_depth: float,
+) -> list[View]:
+    """Depth and labels of pictures of one size, in one run of the network.
 
     Args:
         engine: runs the network.
-        rgb: uint8 [H, W, 3].
-        fx: the focal length of `rgb` in px; without it depth is as at the training focal length.
+        pictures: uint8 [H, W, 3] each.
+        fx: the focal length of each picture in px; without it depth is as at the training focal length.
         min_depth: metres; nearer is -Inf.
         max_depth: metres; farther, and classes that are beyond range by nature, are +Inf.
 
     Raises:
-        EngineError: the engine cannot take the picture, or failed.
+        EngineError: the engine cannot take the pictures, or failed.
     """
-    prediction = engine.predict(rgb[np.newaxis], fx=fx)
-    depth, labels, confidence = prediction.depth[0], prediction.labels[0], prediction.confidence[0]
-    limit_depth(depth, min_depth, max_depth, labels, engine.manifest.beyond_labels)
-    return View(depth, labels, confidence)
+    images = pictures[0][np.newaxis] if len(pictures) == 1 else np.stack(pictures)
+    height, width = images.shape[1:3]
+    training_fx = engine.manifest.fx * width / engine.network_size(width, height)[0]
+    prediction = engine.predict(images, fx=[training_fx if one is None else one for one in fx])
+    limit_depth(prediction.depth, min_depth, max_depth, prediction.labels, engine.manifest.beyond_labels)
+    return [View(*arrays) for arrays in zip(prediction.depth, prediction.labels, prediction.confidence, strict=True)]

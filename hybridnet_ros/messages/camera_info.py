@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..scene.camera import CameraModel
+from ..scene.camera import CameraError, CameraModel
 from .layout import check_size, set_header
+
+_LEAST_FOCAL_RATIO, _MOST_FOCAL_RATIO = 0.02, 200.0  # focal length to width: a view of 175 degrees, and of 0.3
 
 
 def camera_model(info: Any, width: int, height: int) -> CameraModel:
@@ -28,13 +30,25 @@ def camera_model(info: Any, width: int, height: int) -> CameraModel:
         height: the image's height in pixels.
 
     Raises:
-        CameraError: `info` is not calibrated (K is zero or not finite).
+        CameraError: `info` is not calibrated (K is zero), or has numbers that no camera has.
         MessageError: the size is zero or absurd.
     """
     width, height = check_size(width, height, "image")
+    for name in ("k", "d", "r", "p"):
+        if not np.all(np.isfinite(np.asarray(getattr(info, name), np.float64))):
+            raise CameraError(
+                f"the camera is not calibrated: {name.upper()} of its CameraInfo has numbers that are not finite. "
+                "Calibrate it again, or correct its driver"
+            )
     k = [float(value) for value in info.k]
     _apply(_window(info, width, height), k)
-    return CameraModel.from_k(width, height, k)
+    camera = CameraModel.from_k(width, height, k)
+    if not _LEAST_FOCAL_RATIO < camera.fx / width < _MOST_FOCAL_RATIO:
+        raise CameraError(
+            f"a focal length of {camera.fx:g} px is none for images {width} px wide: the CameraInfo is of another "
+            "camera or size; its width and height must be those that K was calibrated for"
+        )
+    return camera
 
 
 def camera_info_fields(info: Any, width: int, height: int) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-MAX_PIXELS = 64_000_000
-"""Largest image accepted, in pixels; a larger size in a header is taken for a broken message."""
+MAX_PIXELS = 32_000_000
+"""Largest image accepted, in pixels; a larger size in a header is taken for a broken message.
+
+More than robots' cameras have, and little enough that a few bytes of PNG which claim as much cannot exhaust the memory.
+"""
 
 
 class MessageError(ValueError):

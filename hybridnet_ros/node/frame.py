@@ -16,7 +16,9 @@ class Frame:
     Attributes:
         message: sensor_msgs/Image or CompressedImage, as it came.
         transport: RAW or COMPRESSED.
+        camera: name of the camera it is from; "" where the node has one camera without a name.
         transport_ms: from the image's stamp to its arrival, by the node's ROS clock; None where that makes no sense.
+        batch: how many images were run together with it.
         received_ns, started_ns, decoded_ns, inferred_ns, published_ns: steady clock; 0 before the station is passed.
         age_ms: from the image's stamp to its answer's publication, by the node's ROS clock.
     """
@@ -24,12 +26,18 @@ class Frame:
     message: Any
     transport: str
     transport_ms: float | None = None
+    camera: str = ""
+    batch: int = 1
     received_ns: int = field(default_factory=time.monotonic_ns)
     started_ns: int = 0
     decoded_ns: int = 0
     inferred_ns: int = 0
     published_ns: int = 0
     age_ms: float | None = None
+
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) that a raw image claims to have; None for a compressed one, which must be decoded first."""
+        return (self.message.width, self.message.height) if self.transport == RAW else None
 
     def stages_ms(self) -> dict[str, float]:
         """Milliseconds spent in each stage of an answered frame."""

@@ -1,16 +1,15 @@
-"""Counts frames, measures rates and latencies, and puts them with the node's troubles into one DiagnosticStatus."""
+"""Counts a camera's frames and measures their rates and latencies, for /diagnostics."""
 
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 
 from hybridnet_ros.node.frame import Frame
+from hybridnet_ros.node.troubles import Troubles
 
 STAGES = ("transport", "wait", "decode", "infer", "publish", "age")
 
@@ -18,19 +17,11 @@ _RATE_WINDOW_S = 5.0
 _LATENCY_SAMPLES = 300  # 10 s at 30 Hz: old enough for a p99, young enough to follow a change
 
 
-class Level(IntEnum):
-    """Levels of diagnostic_msgs/DiagnosticStatus, which has them as single bytes."""
-
-    OK, WARN, ERROR, STALE = range(4)
-
-
-_BADNESS = (Level.OK, Level.WARN, Level.STALE, Level.ERROR)
-
-
 class Drop(Enum):
     """Why a frame got no answer; the value is its name on /diagnostics."""
 
     REPLACED = "replaced by a newer one"
+    RATE_LIMIT = "rate limit"
     NO_SUBSCRIBER = "no subscriber"
     DUPLICATE = "seen on the other transport"
     BAD_IMAGE = "bad image"
@@ -38,12 +29,8 @@ class Drop(Enum):
     STOPPED = "node deactivated"
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Something a person should know: how bad, and in one line what it is and what to do."""
-
-    level: Level
-    text: str
+LOSSES = frozenset({Drop.REPLACED, Drop.BAD_IMAGE, Drop.FAILED})
+"""The drops that nobody asked for."""
 
 
 class RateMeter:
@@ -69,31 +56,42 @@ class RateMeter:
         # Up to now and not to the last event, so that the rate falls when the events stop.
         return len(self._times) / max(self._clock() - self._times[0], 1e-6)
 
+    def count(self) -> int:
+        """Events in the window."""
+        self.rate()  # forgets those before it
+        return len(self._times)
+
     def seconds_since(self) -> float | None:
         """Seconds since the last event; None before the first."""
         return None if self._last is None else self._clock() - self._last
 
 
-class Health:
-    """What happened to the frames, told by the executor thread and the worker, asked by the diagnostics timer.
+class Health(Troubles):
+    """What happened to a camera's frames, and what troubles it.
 
-    Always holds: received == answered + sum of dropped + in flight.
+    The executor thread and the worker tell it, the timer of /diagnostics asks.
+    Always holds: received == answered + sum of dropped + in flight; and where the middleware numbers messages, what
+    the camera sent == received + lost.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lost_before = 0
+        self._infos_refused = 0
         self._received = 0
         self._answered = 0
         self._dropped: Counter[Drop] = Counter()
-        self._troubles: dict[str, Trouble] = {}
         self._start_windows()
 
     def _start_windows(self) -> None:
+        self._since = self._clock()  # the moment from which on every image should be answered
         self._input_age_ms: float | None = None
         self._focal_length = "unknown"
         self._input = RateMeter(self._clock)
+        self._lost = RateMeter(self._clock)
         self._output = RateMeter(self._clock)
+        self._batches: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
         self._latencies: dict[str, deque[float]] = {stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES}
 
     def received(self, frame: Frame) -> None:
@@ -103,11 +101,22 @@ class Health:
             self._input_age_ms = frame.transport_ms
             self._input.tick()
 
+    def lost(self, frames: int) -> None:
+        """So many images were lost between the camera and this node."""
+        with self._lock:
+            self._lost_before += frames
+
+    def info_refused(self) -> None:
+        """An image had a CameraInfo that cannot be used; it is answered without."""
+        with self._lock:
+            self._infos_refused += 1
+
     def answered(self, frame: Frame) -> None:
         """The answer to an image was published."""
         with self._lock:
             self._answered += 1
             self._output.tick()
+            self._batches.append(frame.batch)
             for stage, milliseconds in frame.stages_ms().items():
                 self._latencies[stage].append(milliseconds)
 
@@ -115,34 +124,20 @@ class Health:
         """An image will get no answer."""
         with self._lock:
             self._dropped[cause] += 1
+            if cause is Drop.NO_SUBSCRIBER:
+                self._since = self._clock()
+            if cause in LOSSES:
+                self._lost.tick()
 
     def focal_length(self, text: str) -> None:
         """The focal length in use, and where it is from."""
         with self._lock:
             self._focal_length = text
 
-    def trouble(self, key: str, level: Level, text: str) -> bool:
-        """Notes a trouble under a key such as "camera_info"; returns whether it is news."""
-        with self._lock:
-            new = Trouble(level, text)
-            news = self._troubles.get(key) != new
-            self._troubles[key] = new
-            return news
-
-    def clear_trouble(self, key: str) -> bool:
-        """Takes a trouble back; returns whether there was one."""
-        with self._lock:
-            return self._troubles.pop(key, None) is not None
-
-    def has_trouble(self, key: str) -> bool:
-        """Whether a trouble is noted under this key."""
-        with self._lock:
-            return key in self._troubles
-
     def start_afresh(self) -> None:
         """Forgets rates, latencies and warnings when the node is deactivated; counters go on and errors stay."""
+        self.keep_errors_only()
         with self._lock:
-            self._troubles = {key: one for key, one in self._troubles.items() if one.level is Level.ERROR}
             self._start_windows()
 
     def forget_ages(self) -> None:
@@ -157,10 +152,22 @@ class Health:
         with self._lock:
             return self._input_age_ms
 
-    def troubles(self) -> list[Trouble]:
-        """The troubles at present, the worst first."""
+    def output_rate(self) -> float | None:
+        """Answers a second, lately; None when they are not asked for, or not for long enough to tell."""
         with self._lock:
-            return sorted(self._troubles.values(), key=lambda trouble: _BADNESS.index(trouble.level), reverse=True)
+            return None if self._clock() - self._since < _RATE_WINDOW_S else self._output.rate()
+
+    def age_p95_ms(self) -> float | None:
+        """The age on publication that 95 of 100 answers stay below, lately; None when unknown."""
+        with self._lock:
+            ages = list(self._latencies["age"])
+        return _cuts(ages)[94] if ages else None
+
+    def drop_share(self) -> float | None:
+        """The part of the frames that was lost, 0 to 1, lately; None when none came."""
+        with self._lock:
+            received = self._input.count()
+            return min(1.0, self._lost.count() / received) if received else None
 
     def seconds_since_image(self) -> float | None:
         """Seconds since the last image; None when none came since activation."""
@@ -177,12 +184,16 @@ class Health:
                 ("input age (ms)", age),
                 ("output rate (Hz)", f"{self._output.rate():.2f}"),
                 ("focal length", self._focal_length),
+                ("frames lost on the way here", str(self._lost_before)),
                 ("frames received", str(self._received)),
                 ("frames answered", str(self._answered)),
                 ("frames in flight", str(self._received - self._answered - dropped)),
                 ("frames dropped", str(dropped)),
+                ("frames with an unusable CameraInfo", str(self._infos_refused)),
             ]
             values += [(f"dropped: {cause.value}", str(self._dropped[cause])) for cause in Drop]
+            if self._batches:
+                values.append(("images in a batch (mean)", f"{statistics.fmean(self._batches):.2f}"))
             for stage, samples in self._latencies.items():
                 if samples:
                     values.append((f"{stage} p50/p95/p99 (ms)", percentiles(list(samples))))
@@ -196,7 +207,10 @@ class Health:
 
 def percentiles(samples: list[float]) -> str:
     """The text `p50 / p95 / p99` of one or more samples."""
-    if len(samples) == 1:
-        samples = samples * 2
-    cuts = statistics.quantiles(samples, n=100, method="inclusive")
+    cuts = _cuts(samples)
     return " / ".join(f"{cuts[percent - 1]:.1f}" for percent in (50, 95, 99))
+
+
+def _cuts(samples: list[float]) -> list[float]:
+    """The 1st to 99th percentile."""
+    return statistics.quantiles(samples * 2 if len(samples) == 1 else samples, n=100, method="inclusive")

@@ -1,9 +1,10 @@
-"""The node's subscriptions: images (raw or compressed) and CameraInfo, and the watch over whether they come."""
+"""The subscriptions of a camera: images (raw or compressed) and CameraInfo, and the watch over whether they come."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -13,7 +14,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node import qos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
-from hybridnet_ros.node.health import Health, Level
+from hybridnet_ros.node.health import Health
+from hybridnet_ros.node.names import CameraName
+from hybridnet_ros.node.sequence import SequenceWatch
+from hybridnet_ros.node.troubles import Level
 
 _KINDS = {RAW: Image, COMPRESSED: CompressedImage}
 _TYPE_NAMES = {RAW: "sensor_msgs/msg/Image", COMPRESSED: "sensor_msgs/msg/CompressedImage"}
@@ -28,6 +32,7 @@ class Inputs:
     def __init__(
         self,
         node: Node,
+        camera: CameraName,
         transport: str,
         infos: CameraInfos,
         health: Health,
@@ -35,15 +40,18 @@ class Inputs:
     ) -> None:
         """Subscribes; `transport` is the parameter input_transport."""
         self._node = node
+        self.camera = camera
         self._transport = transport
         self._infos = infos
         self._health = health
         self._on_frame = on_frame
         self._started = time.monotonic()
-        self.topics = {RAW: _resolve(node, "image")}
-        self.topics[COMPRESSED] = _sibling(node, "image/compressed", self.topics[RAW] + "/compressed")
-        self.info_topic = _sibling(node, "camera_info", self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
+        self.topics = {RAW: str(node.resolve_topic_name(camera.image))}
+        # image_transport looks for compressed images beside wherever the raw ones were remapped to; so do we.
+        self.topics[COMPRESSED] = _sibling(node, f"{camera.image}/compressed", self.topics[RAW] + "/compressed")
+        self.info_topic = _sibling(node, camera.camera_info, self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
         self._images: dict[str, Subscription] = {}
+        self._group = qos.own_group()
         self._info = self._subscribe(CameraInfo, self.info_topic, infos.add, qos.camera_info_input())
         # Both until one is seen to be published: a bag's first frames must not wait for our choice.
         for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
@@ -89,13 +97,20 @@ class Inputs:
             self._listen(COMPRESSED)
 
     def _listen(self, kind: str) -> None:
-        def on_image(message: Any) -> None:
+        sequence = SequenceWatch()
+
+        def on_image(message: Any, info: Mapping[str, Any]) -> None:
+            lost = sequence.lost_before(info.get("publication_sequence_number"))
+            if lost:
+                self._health.lost(lost)
             now_ns = self._node.get_clock().now().nanoseconds
-            self._on_frame(Frame(message, kind, age_ms(message.header.stamp, now_ns)))
+            self._on_frame(Frame(message, kind, age_ms(message.header.stamp, now_ns), self.camera.name))
 
-        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], on_image, qos.image_input())
+        # Humble hands over no information about a message.
+        callback = on_image if hasattr(Subscription, "CallbackType") else partial(on_image, info={})
+        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], callback, qos.image_input())
 
-    def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: Any) -> Subscription:
+    def _subscribe(self, kind: Any, topic: str, callback: Callable[..., None], profile: Any) -> Subscription:
         def incompatible(policy: str) -> None:
             text = (
                 f"a publisher on {topic} cannot be heard: its QoS policy {policy} is incompatible with ours; "
@@ -111,6 +126,7 @@ class Inputs:
             profile,
             event_callbacks=qos.subscription_events(incompatible),
             qos_overriding_options=qos.overridable(),
+            callback_group=self._group,
         )
 
     def _publishers(self, kind: str) -> list[Any]:
@@ -148,14 +164,10 @@ class Inputs:
         if not found:
             return "there are no other image topics either: is the camera driver running, in this ROS domain?"
         more = ", ..." if len(found) > 5 else ""
-        return f"remap it to one of {', '.join(found[:5])}{more} as in -r image:={found[0]}"
-
-
-def _resolve(node: Node, topic: str) -> str:
-    return str(node.resolve_topic_name(topic))
+        return f"remap it to one of {', '.join(found[:5])}{more} as in -r {self.camera.image}:={found[0]}"
 
 
 def _sibling(node: Node, topic: str, beside_image: str) -> str:
     """Where `topic` was remapped to; if it was not, its place beside the image, as image_transport has it."""
-    resolved = _resolve(node, topic)
+    resolved = str(node.resolve_topic_name(topic))
     return beside_image if resolved == node.resolve_topic_name(topic, only_expand=True) else resolved

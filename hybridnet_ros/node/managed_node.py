@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from hybridnet_ros.engine import EngineError, open_engine
-from hybridnet_ros.messages.camera_infos import CameraInfos
-from hybridnet_ros.node import process
-from hybridnet_ros.node.frame import Frame
-from hybridnet_ros.node.health import Drop, Health, Level
-from hybridnet_ros.node.inputs import Inputs
-from hybridnet_ros.node.outputs import Outputs
+from hybridnet_ros.engine import EngineError
+from hybridnet_ros.engine.engine import find_engine
+from hybridnet_ros.node.camera import Camera
+from hybridnet_ros.node.diagnostics import statuses
+from hybridnet_ros.node.engine_keeper import Choice, EngineKeeper
+from hybridnet_ros.node.health import Drop
+from hybridnet_ros.node.names import named_cameras
 from hybridnet_ros.node.parameters import ParameterError, declare, unknown_parameter, updated
 from hybridnet_ros.node.pipeline import Pipeline
-from hybridnet_ros.node.worker import Worker
+from hybridnet_ros.node.transitions import refuse_wrong_transitions, state_label
+from hybridnet_ros.node.troubles import Level, Troubles
+from hybridnet_ros.node.watchdog import Watchdog
 
 _WATCH_PERIOD_S = 0.25
-_CLOCKS_APART_MS = 10_000.0
 
 _Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
@@ -40,6 +40,9 @@ class PerceptionNode(LifecycleNode):
     `~/segmentation/mask`, `~/segmentation/confidence`, `~/segmentation/camera_info`, `~/segmentation/color`,
     `~/depth/color`, `~/points`; besides, `~/segmentation/label_info` (latched) and `/diagnostics`.
 
+    With several cameras (parameter `cameras`) each has all of these in a folder of its own: `front/image`,
+    `~/front/depth/image` and so on.
+
     Parameters: see parameters.py.
     """
 
@@ -49,14 +52,13 @@ class PerceptionNode(LifecycleNode):
         self._settings = declare(self)
         self._warn_of_unknown_parameters()
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._refuse_wrong_transitions()
+        refuse_wrong_transitions(self)
 
-        self._health = Health()
-        self._infos = CameraInfos()
-        self._worker: Worker | None = None
-        self._outputs: Outputs | None = None
-        self._inputs: Inputs | None = None
-        self._runtime = ""
+        self._troubles = Troubles()
+        self._watchdog = Watchdog(self._troubles, self.get_logger())
+        self._cameras = self._make_cameras()
+        self._keeper: EngineKeeper | None = None
+        self._active = False
 
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady timers: with simulated time paused, a person must still be told so.
@@ -86,7 +88,7 @@ class PerceptionNode(LifecycleNode):
 
     def finish(self) -> None:
         """Shuts down from whatever state the node is in, with the engine freed."""
-        if self._state_label() in ("unconfigured", "inactive", "active"):
+        if state_label(self) in ("unconfigured", "inactive", "active"):
             self.trigger_shutdown()
 
     # Transitions
@@ -97,7 +99,10 @@ class PerceptionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and lets the worker answer frames."""
-        return self._transition(self._activate, super().on_activate, state)
+        result = self._transition(self._activate, super().on_activate, state)
+        if result == TransitionCallbackReturn.SUCCESS:
+            self._publish_labels()  # now, for only now the publishers are enabled
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finishes the frame in work and unsubscribes."""
@@ -123,76 +128,73 @@ class PerceptionNode(LifecycleNode):
             act()
         except EngineError as error:
             self._release()
-            self._health.trouble("engine", Level.ERROR, f"cannot configure: {error}")
+            self._troubles.trouble("engine", Level.ERROR, f"cannot configure: {error}")
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # a transition must leave a defined state behind, whatever happens in it
             text = f"{act.__name__.strip('_')} failed: {type(error).__name__}: {error}"
-            self._health.trouble("engine", Level.ERROR, text)
+            self._troubles.trouble("engine", Level.ERROR, text)
             self.get_logger().error(text)
             return TransitionCallbackReturn.ERROR
         return of_entities(state)
 
     def _configure(self) -> None:
-        settings = self._settings
-        self.get_logger().info(f"opening engine '{settings.engine}'")
-        self._worker = Worker(partial(open_engine, settings.engine, settings.runtime, settings.threads or None))
-        engine = self._worker.engine()
-        self._outputs = Outputs(self, engine.manifest.labels, self._on_incompatible_subscriber)
-        self._runtime = engine.description
-        self._health.clear_trouble("engine")
-        process.freeze_garbage_collector()
+        self._keeper = EngineKeeper(
+            Choice.of(self._settings), self._troubles, self.get_logger(), self._publish_labels, self._on_engine_refused
+        )
+        if [camera.names for camera in self._cameras.values()] != named_cameras(self._settings.cameras):
+            self._cameras = self._make_cameras()
+        for camera in self._cameras.values():
+            camera.outputs.choose(self._settings.outputs, active=False)
+        self._troubles.clear_trouble("engine")
 
     def _activate(self) -> None:
-        assert self._worker is not None and self._outputs is not None, "configure comes first"
-        settings, engine = self._settings, self._worker.engine()
-        self._health.clear_trouble("engine")
-        self._infos.clear()
-        self._outputs.publish_labels(settings.min_confidence)
-        self._inputs = Inputs(self, settings.input_transport, self._infos, self._health, self._on_frame)
-        self._worker.attach(
+        assert self._keeper is not None, "configure comes first"
+        worker = self._keeper.worker
+        self._troubles.clear_trouble("engine")
+        self._active = True
+        for camera in self._cameras.values():
+            camera.subscribe(worker.mailbox)
+        worker.attach(
             Pipeline(
-                engine,
-                self._inputs,
-                self._infos,
-                self._outputs,
-                self._health,
+                self._cameras,
                 settings=lambda: self._settings,
                 now_ns=lambda: self.get_clock().now().nanoseconds,
                 log=self.get_logger(),
                 on_failing=self._on_failing,
-            ).process
+            )
         )
-        self.get_logger().info(
-            f"listening on {self._inputs.listening_to()} and {self._inputs.info_topic}, runs {engine.description}"
+        topics = " and ".join(
+            f"{camera.inputs.listening_to()} and {camera.inputs.info_topic}"
+            for camera in self._cameras.values()
+            if camera.inputs is not None
         )
+        self.get_logger().info(f"listening on {topics}, runs {worker.engine().description}")
 
     def _deactivate(self) -> None:
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
-        if self._worker is not None and self._worker.detach() is not None:
-            self._health.dropped(Drop.STOPPED)
-        self._health.start_afresh()
+        for camera in self._cameras.values():
+            camera.unsubscribe()
+        if self._keeper is not None:
+            for frame in self._keeper.worker.detach():
+                self._cameras[frame.camera].health.dropped(Drop.STOPPED)
+        self._active = False
+        self._troubles.keep_errors_only()
 
     def _release(self) -> None:
         self._deactivate()
-        if self._worker is not None and not self._worker.stop():
-            self.get_logger().error("the worker does not end: the inference in work does not return")
-        self._worker = None
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
-        self._runtime = ""
+        if self._keeper is not None and not self._keeper.stop():
+            self.get_logger().error(
+                "the engine does not return, and is left behind: its memory is not freed until it does"
+            )
+        self._keeper = None
+        for camera in self._cameras.values():
+            camera.outputs.destroy()
 
-    # Frames
+    def _make_cameras(self) -> dict[str, Camera]:
+        names = named_cameras(self._settings.cameras)
+        return {one.name: Camera(self, one, lambda: self._settings) for one in names}
 
-    def _on_frame(self, frame: Frame) -> None:
-        """Called in the executor thread for each image."""
-        assert self._worker is not None
-        self._health.received(frame)
-        if self._worker.mailbox.put(frame) is not None:
-            self._health.dropped(Drop.REPLACED)
+    # What the worker tells
 
     def _on_failing(self, reason: str) -> None:
         """Called in the worker thread, which cannot deactivate the node that waits for it."""
@@ -200,76 +202,74 @@ class PerceptionNode(LifecycleNode):
         self.executor.create_task(self._give_up, reason)
 
     def _give_up(self, reason: str) -> None:
-        if self._inputs is None:
+        if not self._active:
             return
         self.trigger_deactivate()
         text = f"deactivated: {reason}; activate the node to try again"
-        self._health.trouble("engine", Level.ERROR, text)
+        self._troubles.trouble("engine", Level.ERROR, text)
         self.get_logger().error(text)
+
+    def _on_engine_refused(self, refused: Choice, running: Choice) -> None:
+        """Called in a worker thread; parameters are set in the executor's."""
+
+        def tell_the_truth() -> None:
+            if Choice.of(self._settings) == refused:
+                self.set_parameters([Parameter(name, value=value) for name, value in vars(running).items()])
+
+        assert self.executor is not None
+        self.executor.create_task(tell_the_truth)
 
     # What people are told
 
+    def _publish_labels(self) -> None:
+        assert self._keeper is not None
+        classes = self._keeper.worker.engine().manifest.labels
+        for camera in self._cameras.values():
+            camera.outputs.publish_labels(classes, self._settings.min_confidence)
+
     def _watch(self) -> None:
-        if self._inputs is None:
-            return
-        self._inputs.watch(self._settings.image_timeout)
-        age_ms = self._health.input_age_ms()
-        if age_ms is None or abs(age_ms) < _CLOCKS_APART_MS:
-            self._health.clear_trouble("clock")
-        elif not self._health.has_trouble("clock"):
-            text = (
-                f"image stamps are {abs(age_ms) * 1e-3:.0f} s {'behind' if age_ms > 0 else 'ahead of'} "
-                "this node's clock, so that ages mean nothing: play bags with --clock and set use_sim_time, "
-                "or synchronise the clocks"
-            )
-            self._health.trouble("clock", Level.WARN, text)
-            self.get_logger().warning(text)
+        self._watchdog.check(self._keeper.worker if self._keeper else None, self._settings.inference_timeout)
+        for camera in self._cameras.values():
+            camera.watch()
 
     def _publish_diagnostics(self) -> None:
-        troubles = self._health.troubles()
-        state = self._state_label()
-        worker, inputs, outputs = self._worker, self._inputs, self._outputs
-        idle = inputs is not None and outputs is not None and not outputs.wanted()
-        status = DiagnosticStatus(
-            name=f"{self.get_fully_qualified_name()}: perception",
-            hardware_id=self._settings.engine,
-            level=bytes([troubles[0].level if troubles else Level.OK]),
-            message="; ".join(trouble.text for trouble in troubles) or (f"{state}, no subscriber" if idle else state),
-        )
-        values = [("state", state), ("input topic", inputs.listening_to() if inputs else "none")]
-        values += self._health.values()
-        if worker is not None and self._runtime:
-            manifest = worker.engine().manifest
-            values += [
-                ("network", manifest.network),
-                ("runtime", self._runtime),
-                ("engine sha256", manifest.onnx_sha256[:12]),
-            ]
-        status.values = [KeyValue(key=key, value=value) for key, value in values]
-        message = DiagnosticArray(status=[status])
+        message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
+        message.status = statuses(
+            self.get_fully_qualified_name(),
+            state_label(self),
+            self._settings,
+            self._troubles,
+            self._keeper,
+            list(self._cameras.values()),
+        )
         self._diagnostics.publish(message)
 
-    def _on_incompatible_subscriber(self, topic: str, policy: str) -> None:
-        text = f"a subscriber on {topic} cannot hear us: its QoS policy {policy} is incompatible with ours"
-        if self._health.trouble(f"QoS {topic}", Level.WARN, text):
-            self.get_logger().warning(text)
-
     def _on_time_jump(self, jump: TimeJump) -> None:
-        self._health.forget_ages()
+        for camera in self._cameras.values():
+            camera.health.forget_ages()
         self.get_logger().info("the ROS clock jumped (another clock source, or a bag that started again)")
 
     # Parameters and services
 
     def _on_set_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        changes = [(parameter.name, parameter.value) for parameter in parameters]
-        before = self._settings.min_confidence
+        before = self._settings
         try:
-            self._settings = updated(self._settings, changes, active=self._inputs is not None)
-        except ParameterError as error:
+            changes = [(parameter.name, parameter.value) for parameter in parameters]
+            settings = updated(before, changes, active=self._active)
+            if self._keeper is not None and Choice.of(settings) != Choice.of(before):
+                find_engine(settings.engine)
+        except (ParameterError, EngineError) as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._outputs is not None and self._settings.min_confidence != before:
-            self._outputs.publish_labels(self._settings.min_confidence)
+        self._settings = settings
+        if self._keeper is None:
+            return SetParametersResult(successful=True)
+        if settings.outputs != before.outputs:
+            for camera in self._cameras.values():
+                camera.outputs.choose(settings.outputs, self._active)
+        if (settings.outputs, settings.min_confidence) != (before.outputs, before.min_confidence):
+            self._publish_labels()
+        self._keeper.change(Choice.of(settings))
         return SetParametersResult(successful=True)
 
     def _warn_of_unknown_parameters(self) -> None:
@@ -278,22 +278,3 @@ class PerceptionNode(LifecycleNode):
             text = unknown_parameter(name)
             if text is not None:
                 self.get_logger().warning(text)
-
-    def _state_label(self) -> str:
-        return str(self._state_machine.current_state[1])
-
-    def _refuse_wrong_transitions(self) -> None:
-        """Answers a transition that the state does not allow with a refusal; rclpy lets it end the process."""
-        service = self._service_change_state
-        change_state = service.callback
-
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return change_state(request, response)
-            except RuntimeError as error:  # rclpy's RCLError
-                wanted = request.transition.label or request.transition.id
-                self.get_logger().warning(f"transition {wanted} refused in state {self._state_label()}: {error}")
-                response.success = False
-                return response
-
-        service.callback = answer

@@ -1,10 +1,11 @@
-"""The node's publishers: makes and sends the messages that somebody subscribes to, and no others."""
+"""The publishers of a camera: makes and sends the messages that somebody subscribes to, and no others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import fill_camera_info, fill_image, fill_points
 from hybridnet_ros.node import qos
+from hybridnet_ros.node.names import OUTPUTS, CameraName
 from hybridnet_ros.node.parameters import Settings
 from hybridnet_ros.scene.camera import CameraModel
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
@@ -26,18 +28,19 @@ try:
 except ImportError:  # not among the wheels of pip
     LabelInfo = VisionClass = None
 
-_NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
-_TOPICS = {
-    # CameraInfo first: consumers that pair it with an image find it there when the image comes.
+_TYPES: dict[str, Any] = {
     "depth/camera_info": CameraInfo,
     "segmentation/camera_info": CameraInfo,
     "depth/image": Image,
     "segmentation/mask": Image,
     "segmentation/confidence": Image,
+    "segmentation/label_info": LabelInfo,
     "segmentation/color": Image,
     "depth/color": Image,
     "points": PointCloud2,
 }
+_NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
+_LABEL_INFO = "segmentation/label_info"
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Answer:
         view: depth, labels and confidence.
         info: the CameraInfo of this image, if known.
         camera: the pinhole camera made of it.
+        classes: what the labels mean.
         settings: the parameters that hold for this frame.
     """
 
@@ -58,6 +62,7 @@ class Answer:
     view: View
     info: Any | None
     camera: CameraModel | None
+    classes: LabelSet
     settings: Settings
 
     @cached_property
@@ -67,66 +72,74 @@ class Answer:
 
 
 class Outputs:
-    """The publishers, from configure to cleanup; they are silent while the node is inactive."""
+    """The publishers of a camera, from configure to cleanup; they are silent while the node is inactive."""
 
-    def __init__(self, node: LifecycleNode, labels: LabelSet, on_incompatible: Callable[[str, str], None]) -> None:
-        """Creates the publishers; `on_incompatible` is told (topic, policy) of subscribers that cannot hear us."""
+    def __init__(self, node: LifecycleNode, camera: CameraName, on_incompatible: Callable[[str, str], None]) -> None:
+        """No publisher yet; `on_incompatible` is told (topic, policy) of subscribers that cannot hear us."""
         self._node = node
-        self._labels = labels
-        self._palette = labels.palette()
+        self._camera = camera
+        self._on_incompatible = on_incompatible
         self._publishers: dict[str, LifecyclePublisher] = {}
-        for name, kind in _TOPICS.items():
-            self._publishers[name] = self._publisher(kind, name, qos.output(), on_incompatible)
-        self._label_info: LifecyclePublisher | None = None
+        # The worker publishes while the executor thread changes what there is to publish on.
+        self._changing = threading.Lock()
+
+    def choose(self, names: Iterable[str], active: bool) -> None:
+        """Creates the publishers of `names`, a part of OUTPUTS, and removes all others."""
         if LabelInfo is None:
-            node.get_logger().info(
-                "vision_msgs is not installed: ~/segmentation/label_info is not published", once=True
-            )
-        else:
-            self._label_info = self._publisher(LabelInfo, "segmentation/label_info", qos.latched(), on_incompatible)
+            self._node.get_logger().info(f"vision_msgs is not installed: ~/{_LABEL_INFO} is not published", once=True)
+        chosen = [name for name in OUTPUTS if name in names and _TYPES[name] is not None]
+        with self._changing:
+            for name in [name for name in self._publishers if name not in chosen]:
+                self._node.destroy_lifecycle_publisher(self._publishers.pop(name))
+            publishers = {name: self._publishers.get(name) or self._publisher(name, active) for name in chosen}
+            self._publishers = publishers
 
     def wanted(self) -> list[str]:
-        """The outputs that somebody subscribes to at this moment."""
-        return [name for name, publisher in self._publishers.items() if publisher.get_subscription_count() > 0]
+        """The outputs of a frame that somebody subscribes to at this moment."""
+        with self._changing:
+            publishers = self._publishers.items()
+            return [name for name, one in publishers if name != _LABEL_INFO and one.get_subscription_count() > 0]
 
     def publish(self, answer: Answer, wanted: list[str]) -> list[str]:
         """Sends the `wanted` outputs of one frame; returns those of them that there is no CameraInfo for."""
         missing = []
-        for name in wanted:
-            if answer.camera is None and name in _NEEDS_CAMERA:
-                missing.append(name)
-            else:
-                self._publishers[name].publish(self._message(name, answer))
+        with self._changing:
+            for name in wanted:
+                if answer.camera is None and name in _NEEDS_CAMERA:
+                    missing.append(name)
+                elif name in self._publishers:
+                    self._publishers[name].publish(self._message(name, answer))
         return missing
 
-    def publish_labels(self, min_confidence: float) -> None:
+    def publish_labels(self, classes: LabelSet, min_confidence: float) -> None:
         """Sends the names of the classes, latched."""
-        if self._label_info is None:
-            return
-        message = LabelInfo(threshold=min_confidence)
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        names = [*enumerate(self._labels.names), (UNLABELLED, "unlabelled")]
-        message.class_map = [VisionClass(class_id=number, class_name=name) for number, name in names]
-        self._label_info.publish(message)
+        with self._changing:
+            publisher = self._publishers.get(_LABEL_INFO)
+            if publisher is None:
+                return
+            message = LabelInfo(threshold=min_confidence)
+            message.header.stamp = self._node.get_clock().now().to_msg()
+            names = [*enumerate(classes.names), (UNLABELLED, "unlabelled")]
+            message.class_map = [VisionClass(class_id=number, class_name=name) for number, name in names]
+            publisher.publish(message)
 
     def destroy(self) -> None:
         """Removes the publishers."""
-        for publisher in [*self._publishers.values(), *([self._label_info] if self._label_info else [])]:
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._publishers.clear()
-        self._label_info = None
+        self.choose((), active=False)
 
-    def _publisher(
-        self, kind: Any, name: str, profile: Any, on_incompatible: Callable[[str, str], None]
-    ) -> LifecyclePublisher:
-        topic = self._node.resolve_topic_name(f"~/{name}")
-        return self._node.create_lifecycle_publisher(
-            kind,
-            f"~/{name}",
-            profile,
-            event_callbacks=qos.publisher_events(lambda policy: on_incompatible(topic, policy)),
+    def _publisher(self, name: str, active: bool) -> LifecyclePublisher:
+        topic = self._node.resolve_topic_name(self._camera.output(name))
+        publisher = self._node.create_lifecycle_publisher(
+            _TYPES[name],
+            self._camera.output(name),
+            qos.latched() if name == _LABEL_INFO else qos.output(),
+            event_callbacks=qos.publisher_events(lambda policy: self._on_incompatible(topic, policy)),
             qos_overriding_options=qos.overridable(),
+            callback_group=qos.own_group(),
         )
+        if active:  # the node enables only those that are there when it is activated
+            publisher.on_activate(None)
+        return publisher
 
     def _message(self, name: str, answer: Answer) -> Any:
         header, settings, camera = answer.header, answer.settings, answer.camera
@@ -142,7 +155,7 @@ class Outputs:
         if name == "segmentation/confidence":
             return fill_image(Image(), answer.view.confidence, "mono8", header)
         if name == "segmentation/color":
-            return fill_image(Image(), colorize_labels(answer.mask, self._palette), "rgb8", header)
+            return fill_image(Image(), colorize_labels(answer.mask, _palette(answer.classes)), "rgb8", header)
         if name == "depth/color":
             colors = colorize_depth(answer.view.depth, settings.color_min_depth, settings.color_max_depth)
             return fill_image(Image(), colors, "rgb8", header)
@@ -151,3 +164,8 @@ class Outputs:
         return fill_points(
             PointCloud2(), view.depth, answer.rgb, answer.mask, view.confidence, camera, PointField, header
         )
+
+
+@lru_cache(maxsize=4)
+def _palette(classes: LabelSet) -> NDArray[np.uint8]:
+    return classes.palette()

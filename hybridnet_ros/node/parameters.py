@@ -17,6 +17,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from hybridnet_ros.engine import RUNTIMES
+from hybridnet_ros.node.names import OUTPUTS, named_cameras
 
 
 class ParameterError(ValueError):
@@ -29,6 +30,7 @@ class Effect(Enum):
     START = "read at start only"
     CONFIGURE = "takes effect at the next configure; refused while the node is active"
     ACTIVATE = "takes effect at the next activate; refused while the node is active"
+    SWAP = "takes effect as soon as the new engine is open; until then the old one answers"
     FRAME = "takes effect on the next frame"
 
 
@@ -51,15 +53,39 @@ class Settings:
     """The values of all parameters at one moment. A frame is processed under one `Settings` from start to end."""
 
     engine: str = parameter(
-        "driving", "Name of a shipped engine, or path of an .onnx file with its .json beside it.", Effect.CONFIGURE
+        "driving", "Name of a shipped engine, or path of an .onnx file with its .json beside it.", Effect.SWAP
     )
     runtime: str = parameter(
         "auto",
         "What runs the engine; auto takes the fastest that works on this machine.",
-        Effect.CONFIGURE,
+        Effect.SWAP,
         choices=RUNTIMES,
     )
-    threads: int = parameter(0, "CPU threads of the engine; 0 is one for each core.", Effect.CONFIGURE, (0, 256))
+    threads: int = parameter(0, "CPU threads of the engine; 0 is one for each core.", Effect.SWAP, (0, 256))
+    cameras: tuple[str, ...] = parameter(
+        ("",),
+        "The cameras: names, as front for the topic front/image, or image topics, as /front/image_raw for a camera "
+        "called front. One empty name is one camera on the topic image.",
+        Effect.CONFIGURE,
+    )
+    batch_window: float = parameter(
+        5.0,
+        "Milliseconds that an image may wait for those of the other cameras, to be run in one batch; 0 never waits.",
+        Effect.FRAME,
+        (0.0, 1000.0),
+    )
+    max_batch: int = parameter(
+        0,
+        "Most images in one batch; 0 is 8 on a GPU and 1 on a CPU, where the first would wait for the last.",
+        Effect.FRAME,
+        (0, 64),
+    )
+    max_rate: float = parameter(
+        0.0, "Most images of each camera in a second that are answered; 0 sets no limit.", Effect.FRAME, (0.0, 1000.0)
+    )
+    outputs: tuple[str, ...] = parameter(
+        OUTPUTS, "The outputs that exist; they are made while somebody subscribes.", Effect.FRAME, choices=OUTPUTS
+    )
     autostart: bool = parameter(
         True, "Configure and activate at start. Set false under a lifecycle manager.", Effect.START
     )
@@ -93,8 +119,30 @@ class Settings:
     image_timeout: float = parameter(
         5.0, "Seconds without an image after which the node warns; 0 never warns.", Effect.FRAME, (0.0, 3600.0)
     )
+    inference_timeout: float = parameter(
+        10.0,
+        "Seconds after which an engine that does not return from a frame is reported; 0 never does.",
+        Effect.FRAME,
+        (0.0, 3600.0),
+    )
     max_failures: int = parameter(
         5, "Failed inferences in a row after which the node deactivates itself.", Effect.FRAME, (1, 1_000_000)
+    )
+    min_output_rate: float = parameter(
+        0.0, "Answers a second below which a camera warns; below half of it: error; 0 is off.", Effect.FRAME, (0.0, 1e3)
+    )
+    max_age: float = parameter(
+        1000.0,
+        "Age in ms on publication (p95) above which a camera warns; above twice as much: error; 0 is off.",
+        Effect.FRAME,
+        (0.0, 1e6),
+    )
+    max_drop_share: float = parameter(
+        0.0,
+        "Part of the images that may be lost (replaced by newer ones, bad, failed) before a camera warns; above twice "
+        "as much: error; 0 is off.",
+        Effect.FRAME,
+        (0.0, 1.0),
     )
     diagnostics_period: float = parameter(
         1.0, "Seconds from one message on /diagnostics to the next.", Effect.START, (0.1, 60.0)
@@ -104,13 +152,20 @@ class Settings:
         """Raises ParameterError for values that ranges alone cannot exclude."""
         for row in fields(self):
             choices, value = row.metadata["choices"], getattr(self, row.name)
-            if choices and value not in choices:
-                raise ParameterError(f"{row.name} is {value!r}: choose one of {', '.join(choices)}")
+            unknown = [
+                one for one in (value if isinstance(value, tuple) else (value,)) if choices and one not in choices
+            ]
+            if unknown:
+                raise ParameterError(f"{row.name} is {unknown[0]!r}: choose one of {', '.join(choices)}")
         for low, high in (("min_depth", "max_depth"), ("color_min_depth", "color_max_depth")):
             if not getattr(self, low) < getattr(self, high):
                 raise ParameterError(
                     f"{low} ({getattr(self, low)} m) must be less than {high} ({getattr(self, high)} m)"
                 )
+        try:
+            named_cameras(self.cameras)
+        except ValueError as error:
+            raise ParameterError(f"cameras: {error}") from None
 
 
 def declare(node: Node) -> Settings:
@@ -119,7 +174,7 @@ def declare(node: Node) -> Settings:
     Raises:
         ParameterError: a value of the wrong type, out of range or not among the choices.
     """
-    values = {row.name: _declare(node, row) for row in fields(Settings)}
+    values = {row.name: _frozen(_declare(node, row)) for row in fields(Settings)}
     settings = Settings(**values)
     settings.check()
     return settings
@@ -132,7 +187,7 @@ def updated(settings: Settings, changes: Iterable[tuple[str, Any]], active: bool
         ParameterError: the values contradict each other, or one of them cannot change while the node is active.
     """
     rows = {row.name: row for row in fields(Settings)}
-    ours = {name: value for name, value in changes if name in rows}
+    ours = {name: _frozen(value) for name, value in changes if name in rows}
     for name, value in ours.items():
         effect = rows[name].metadata["effect"]
         if active and effect in (Effect.CONFIGURE, Effect.ACTIVATE) and value != getattr(settings, name):
@@ -140,6 +195,10 @@ def updated(settings: Settings, changes: Iterable[tuple[str, Any]], active: bool
     new = replace(settings, **ours)
     new.check()
     return new
+
+
+def _frozen(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float)) else tuple(value)
 
 
 def unknown_parameter(name: str) -> str | None:

@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING
 from hybridnet_ros.node import process
 
 if TYPE_CHECKING:
+    from rclpy.context import Context
+
     from hybridnet_ros.node.managed_node import PerceptionNode
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit code."""
+    process.open_standard_streams()
     stop = process.StopRequest()
     process.keep_image_memory()
+    process.hand_over_quickly()
     # ROS, OpenCV and ONNX Runtime take a second to import: only now, so that a Ctrl-C in that second ends cleanly too.
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-    from rclpy.utilities import remove_ros_args, try_shutdown
+    from rclpy.utilities import remove_ros_args
 
     from hybridnet_ros.node.managed_node import PerceptionNode
     from hybridnet_ros.node.parameters import ParameterError
@@ -50,30 +52,51 @@ def main(args: Sequence[str] | None = None) -> int:
         options = parser.parse_args(remove_ros_args(argv)[1:])
         if not options.own_dds_profile:
             process.set_dds_profile(os.environ)
-        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
-        node = PerceptionNode()
+        context, no_log_file = _context(argv)
+        node = PerceptionNode(context=context)
     except (ParameterError, RuntimeError) as error:  # rclpy raises RuntimeErrors for wrong ROS arguments
         print(f"hybridnet_node cannot start: {error}", file=sys.stderr)
-        try_shutdown()
         return 1
     log = logging.getLogger("hybridnet")
     log.addHandler(process.RosLogHandler(node.get_logger()))
     log.setLevel(logging.INFO)
-    too_small = process.shared_memory_warning()
-    if too_small is not None:
-        log.warning(too_small)
+    for warning in (no_log_file, process.shared_memory_warning()):
+        if warning is not None:
+            log.warning(warning)
     try:
         _spin(node, stop)
     finally:
-        try_shutdown()
+        context.try_shutdown()
+    process.leave_stuck_threads()
     return 0
+
+
+def _context(argv: list[str]) -> tuple[Context, str | None]:
+    """A ROS context, without a log file where none can be written; and what to tell the user about that."""
+    import rclpy
+    from rclpy.context import Context
+    from rclpy.signals import SignalHandlerOptions
+
+    def initialised(*more: str) -> Context:
+        context = Context()
+        rclpy.init(args=[*argv, *more], context=context, signal_handler_options=SignalHandlerOptions.NO)
+        return context
+
+    try:
+        return initialised(), None
+    except RuntimeError as error:
+        if "logging" not in str(error):
+            raise
+        # A robot whose disk is full still wants to see.
+        remedy = "free the disk, or set ROS_LOG_DIR to a folder that can be written"
+        return initialised("--ros-args", "--disable-external-lib-logs"), f"runs without a log file, {error}: {remedy}"
 
 
 def _spin(node: PerceptionNode, stop: process.StopRequest) -> None:
     """Runs callbacks in a thread of their own, so that the main thread is free to see signals at once."""
     from rclpy.executors import SingleThreadedExecutor
 
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     failures: list[BaseException] = []
 

@@ -4,36 +4,56 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine import Engine
-from hybridnet_ros.engine.perception import perceive
-from hybridnet_ros.messages import CameraInfos, MessageError, camera_model, to_rgb
-from hybridnet_ros.node.frame import RAW, Frame, age_ms
-from hybridnet_ros.node.health import Drop, Health, Level
-from hybridnet_ros.node.inputs import Inputs
-from hybridnet_ros.node.outputs import Answer, Outputs
+from hybridnet_ros.engine.perception import View, perceive_batch
+from hybridnet_ros.messages import MessageError, to_rgb
+from hybridnet_ros.node.camera import Camera
+from hybridnet_ros.node.frame import Frame, age_ms
+from hybridnet_ros.node.health import Drop
+from hybridnet_ros.node.outputs import Answer
 from hybridnet_ros.node.parameters import Settings
-from hybridnet_ros.scene.camera import CameraError, CameraModel
+from hybridnet_ros.node.troubles import Level
+from hybridnet_ros.node.worker import Batching
+from hybridnet_ros.scene.camera import CameraModel
 
-_CAMERA_INFO_WAIT_S = 0.25
+_GPU_BATCH = 8
 _REPEAT_S = 5.0
 
 
+@dataclass
+class _Memory:
+    """What is known of the frames of a camera so far."""
+
+    last: tuple[str, int, int] | None = None  # transport and stamp
+    said: set[str] = field(default_factory=set)
+    warnings: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A frame that is ready for the engine."""
+
+    frame: Frame
+    camera: Camera
+    wanted: list[str]
+    rgb: NDArray[np.uint8]
+    info: Any | None
+    model: CameraModel | None
+
+
 class Pipeline:
-    """Answers frames, one at a time, in the worker thread, from activate to deactivate."""
+    """Answers frames, in the worker thread, from activate to deactivate."""
 
     def __init__(
         self,
-        engine: Engine,
-        inputs: Inputs,
-        infos: CameraInfos,
-        outputs: Outputs,
-        health: Health,
+        cameras: Mapping[str, Camera],
         settings: Callable[[], Settings],
         now_ns: Callable[[], int],
         log: Any,
@@ -42,144 +62,154 @@ class Pipeline:
         """A pipeline of these parts.
 
         Args:
-            engine: runs the network.
-            inputs: says what is published.
-            infos: the CameraInfo messages so far.
-            outputs: the publishers.
-            health: is told what happens to each frame.
+            cameras: those whose frames will come, by name.
             settings: the parameters at present.
             now_ns: the node's ROS clock.
             log: the node's logger.
             on_failing: is told the reason when `max_failures` frames in a row failed.
         """
-        self._engine = engine
-        self._inputs = inputs
-        self._infos = infos
-        self._outputs = outputs
-        self._health = health
+        self._cameras = cameras
         self._settings = settings
         self._now_ns = now_ns
         self._log = log
         self._on_failing = on_failing
         self._failures = 0
         self._gave_up = False
-        self._last_seen: tuple[str, int, int] | None = None
-        self._waited_for: set[str] = set()
-        self._said: set[str] = set()
-        self._warnings: dict[str, tuple[float, int]] = {}
+        self._abandoned = False
+        self._memories = {name: _Memory() for name in cameras}
 
-    def process(self, frame: Frame) -> None:
-        """Answers `frame`, or counts it as dropped and says why; never raises."""
-        frame.started_ns = time.monotonic_ns()
-        try:
-            drop = self._answer(frame)
-        except MessageError as error:
-            drop = Drop.BAD_IMAGE
-            self._health.trouble("image", Level.WARN, f"bad image: {error}")
-            self._warn("bad image", f"image dropped: {error}")
-        except Exception as error:  # whatever goes wrong costs this frame, not the node
-            drop = Drop.FAILED
-            self._fail(error)
-        if drop is None:
-            self._health.answered(frame)
-        else:
-            self._health.dropped(drop)
-
-    def _answer(self, frame: Frame) -> Drop | None:
-        """The road of every frame; returns why it ends early, or None when it was answered."""
+    def batching(self, engine: Engine) -> Batching:
+        """How many frames to take at once."""
         settings = self._settings()
-        header = frame.message.header
-        if self._is_duplicate(frame):
-            return Drop.DUPLICATE
-        wanted = self._outputs.wanted()
-        if not wanted:
-            return Drop.NO_SUBSCRIBER
+        automatic = 1 if engine.runtime == "onnx_cpu" else _GPU_BATCH
+        return Batching(settings.max_batch or automatic, settings.batch_window * 1e-3)
 
-        rgb = to_rgb(frame.message)
-        self._health.clear_trouble("image")
-        frame.decoded_ns = time.monotonic_ns()
+    def process(self, engine: Engine, frames: list[Frame]) -> None:
+        """Answers each frame, or counts it as dropped and says why; never raises.
 
-        info, camera = self._camera(header, rgb)
-        view = perceive(self._engine, rgb, camera.fx if camera else None, settings.min_depth, settings.max_depth)
-        frame.inferred_ns = time.monotonic_ns()
+        A frame is processed under one `Settings` from start to end.
+        """
+        settings = self._settings()
+        for frame in frames:
+            frame.started_ns = time.monotonic_ns()
+        batches: dict[tuple[int, ...], list[_Decoded]] = {}
+        for frame in frames:
+            decoded = self._decoded(frame, engine)
+            if isinstance(decoded, Drop):
+                self._cameras[frame.camera].health.dropped(decoded)
+            else:
+                batches.setdefault(decoded.rgb.shape, []).append(decoded)
+        for batch in batches.values():
+            self._answer(engine, batch, settings)
 
-        missing = self._outputs.publish(Answer(header, rgb, view, info, camera, settings), wanted)
+    def abandon(self) -> None:
+        """The frames in work get no answer: the node is no longer active."""
+        self._abandoned = True
+
+    def _decoded(self, frame: Frame, engine: Engine) -> _Decoded | Drop:
+        """The first half of a frame's road, or why it ends there."""
+        camera = self._cameras[frame.camera]
+        try:
+            if self._is_duplicate(frame):
+                return Drop.DUPLICATE
+            wanted = camera.outputs.wanted()
+            if not wanted:
+                return Drop.NO_SUBSCRIBER
+            rgb = to_rgb(frame.message)
+            camera.health.clear_trouble("image")
+            frame.decoded_ns = time.monotonic_ns()
+            assert camera.calibration is not None, "made with the inputs, before the first frame"
+            height, width = rgb.shape[:2]
+            info, model = camera.calibration.camera(frame.message.header, width, height, engine.manifest.fx)
+            return _Decoded(frame, camera, wanted, rgb, info, model)
+        except MessageError as error:
+            camera.health.trouble("image", Level.WARN, f"bad image: {error}")
+            self._warn(camera, "bad image", f"image dropped: {error}")
+            return Drop.BAD_IMAGE
+        except Exception as error:  # whatever goes wrong costs this frame, not the node
+            return self._failed(camera, error)
+
+    def _answer(self, engine: Engine, batch: list[_Decoded], settings: Settings) -> None:
+        """The second half of the road of frames of one size."""
+        try:
+            views = perceive_batch(
+                engine,
+                [one.rgb for one in batch],
+                [one.model.fx if one.model else None for one in batch],
+                settings.min_depth,
+                settings.max_depth,
+            )
+        except Exception as error:  # whatever goes wrong costs frames, not the node
+            if self._abandoned:
+                self._drop_abandoned(batch)
+                return
+            if len(batch) == 1:
+                batch[0].camera.health.dropped(self._failed(batch[0].camera, error))
+            for one in batch if len(batch) > 1 else []:  # so that it costs no camera but the one at fault
+                self._answer(engine, [one], settings)
+            return
+        if self._abandoned:
+            self._drop_abandoned(batch)
+            return
+        inferred_ns = time.monotonic_ns()
+        for one, view in zip(batch, views, strict=True):
+            one.frame.inferred_ns, one.frame.batch = inferred_ns, len(batch)
+            try:
+                self._publish(one, view, engine, settings)
+            except Exception as error:
+                one.camera.health.dropped(self._failed(one.camera, error))
+
+    def _drop_abandoned(self, batch: list[_Decoded]) -> None:
+        for one in batch:
+            one.camera.health.dropped(Drop.STOPPED)
+
+    def _publish(self, one: _Decoded, view: View, engine: Engine, settings: Settings) -> None:
+        frame, camera, header = one.frame, one.camera, one.frame.message.header
+        answer = Answer(header, one.rgb, view, one.info, one.model, engine.manifest.labels, settings)
+        missing = camera.outputs.publish(answer, one.wanted)
         if missing:
-            self._say_once(f"not published without CameraInfo: {', '.join(f'~/{name}' for name in missing)}")
+            self._say_once(camera, f"not published without CameraInfo: {', '.join(missing)}")
         frame.published_ns = time.monotonic_ns()
         frame.age_ms = age_ms(header.stamp, self._now_ns())
         self._failures = 0
-        self._health.clear_trouble("inference")
-        return None
+        camera.health.clear_trouble("inference")
+        camera.health.answered(frame)
 
     def _is_duplicate(self, frame: Frame) -> bool:
         """Whether this very image came before on the other transport (both are heard for a moment at the start)."""
-        stamp = frame.message.header.stamp
-        seen, self._last_seen = self._last_seen, (frame.transport, stamp.sec, stamp.nanosec)
-        return seen is not None and seen[0] != frame.transport and seen[1:] == self._last_seen[1:]
+        stamp, memory = frame.message.header.stamp, self._memories[frame.camera]
+        seen, memory.last = memory.last, (frame.transport, stamp.sec, stamp.nanosec)
+        return seen is not None and seen[0] != frame.transport and seen[1:] == memory.last[1:]
 
-    def _camera(self, header: Any, rgb: NDArray[np.uint8]) -> tuple[Any | None, CameraModel | None]:
-        """The CameraInfo of an image and the camera it describes; (None, None), and a warning, without a usable one."""
-        info = self._infos.match(header)
-        if info is None and header.frame_id not in self._waited_for and self._inputs.camera_info_published():
-            # Once for each camera: its first CameraInfo often comes a moment after its first image.
-            self._waited_for.add(header.frame_id)
-            self._infos.wait_for_first(header, _CAMERA_INFO_WAIT_S)
-            info = self._infos.match(header)
-        try:
-            if info is None:
-                raise CameraError(self._why_no_info(header.frame_id))
-            camera = camera_model(info, rgb.shape[1], rgb.shape[0])
-        except (CameraError, MessageError) as error:
-            text = (
-                f"depth is as at the training focal length ({self._engine.manifest.fx:.1f} px at network size), "
-                f"and so wrong by a factor for other cameras: {error}"
-            )
-            if self._health.trouble("camera_info", Level.WARN, text):
-                self._log.warning(text)
-            self._health.focal_length("assumed: training focal length")
-            return None, None
-        if self._health.clear_trouble("camera_info"):
-            self._log.info(f"CameraInfo on {self._inputs.info_topic} is used: depth is metric now")
-        self._health.focal_length(f"{camera.fx:.2f} px from {self._inputs.info_topic}")
-        topic = self._inputs.topics[RAW]
-        if any(info.d) and "rect" not in topic:
-            self._say_once(
-                f"the camera of {topic} has lens distortion and the topic looks unrectified: depth belongs to the "
-                "image as it is, points bend towards the edges; use image_rect of image_proc if that matters"
-            )
-        return info, camera
-
-    def _why_no_info(self, frame_id: str) -> str:
-        others = self._infos.frames()
-        topic = self._inputs.info_topic
-        if others:
-            return f"CameraInfo on {topic} has frame_id {others[-1]!r}, the image {frame_id!r}; make them equal"
-        if self._inputs.camera_info_published():
-            return f"no CameraInfo came on {topic} yet"
-        return f"nothing publishes CameraInfo on {topic}; remap it with -r camera_info:=..."
-
-    def _fail(self, error: Exception) -> None:
+    def _failed(self, camera: Camera, error: Exception) -> Drop:
         self._failures += 1
         reason = f"{type(error).__name__}: {error}"
-        self._health.trouble("inference", Level.WARN, f"frames fail: {reason}")
-        self._warn("inference", f"frame failed: {reason}")
+        camera.health.trouble("inference", Level.WARN, f"frames fail: {reason}")
+        self._warn(camera, "inference", f"frame failed: {reason}")
         self._log.debug(traceback.format_exc())
         if self._failures >= self._settings().max_failures and not self._gave_up:
             self._gave_up = True
             self._on_failing(f"{self._failures} frames failed in a row: {reason}")
+        return Drop.FAILED
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._log.info(text)
+    def _say_once(self, camera: Camera, text: str) -> None:
+        said = self._memories[camera.name].said
+        if text not in said:
+            said.add(text)
+            self._log.info(_of(camera, text))
 
-    def _warn(self, key: str, text: str) -> None:
+    def _warn(self, camera: Camera, key: str, text: str) -> None:
         """Logs `text`, but each kind of warning once in a while only, with the number of those not shown."""
+        warnings = self._memories[camera.name].warnings
         now = time.monotonic()
-        last, hidden = self._warnings.get(key, (-_REPEAT_S, 0))
+        last, hidden = warnings.get(key, (-_REPEAT_S, 0))
         if now - last < _REPEAT_S:
-            self._warnings[key] = (last, hidden + 1)
+            warnings[key] = (last, hidden + 1)
             return
-        self._warnings[key] = (now, 0)
-        self._log.warning(text + (f" ({hidden} more like it since the last warning)" if hidden else ""))
+        warnings[key] = (now, 0)
+        more = f" ({hidden} more like it since the last warning)" if hidden else ""
+        self._log.warning(_of(camera, text + more))
+
+
+def _of(camera: Camera, text: str) -> str:
+    return f"camera {camera.name}: {text}" if camera.name else text

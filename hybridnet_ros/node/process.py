@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import FrameType
@@ -15,8 +17,13 @@ from typing import Any
 
 from hybridnet_ros.resources import ResourceError, share_path
 
+WORKER_THREAD = "hybridnet worker"
+"""Name of the threads that run engines."""
+
 DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS before version 3 (Humble, Jazzy) reads the first, from version 3 on (Kilted) the second."""
+
+_SWITCH_INTERVAL_S = 0.0001
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
@@ -48,15 +55,24 @@ def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path =
     """
     if any(variable in environment for variable in DDS_PROFILE_VARIABLES):
         return
-    size = _size(shared_memory)
-    names = [name for name, segment in _PROFILES.items() if size is None or size >= _needed(segment)]
     try:
-        profile = share_path("config", names[0] if names else list(_PROFILES)[-1])
+        profile = shipped_profile(shared_memory)
     except ResourceError as error:
         logging.getLogger("hybridnet").warning("Fast DDS has its own profile, which loses large images: %s", error)
         return
     for variable in DDS_PROFILE_VARIABLES:
         environment[variable] = str(profile)
+
+
+def shipped_profile(shared_memory: Path = _SHARED_MEMORY) -> Path:
+    """The shipped profile whose segments fit into the shared memory of this machine, or else the smallest.
+
+    Raises:
+        ResourceError: it is not installed.
+    """
+    size = _size(shared_memory)
+    names = [name for name, segment in _PROFILES.items() if size is None or size >= _needed(segment)]
+    return share_path("config", names[0] if names else list(_PROFILES)[-1])
 
 
 def shared_memory_warning(shared_memory: Path = _SHARED_MEMORY) -> str | None:
@@ -83,6 +99,15 @@ def _size(folder: Path) -> int | None:
     return memory.f_blocks * memory.f_frsize
 
 
+def hand_over_quickly() -> None:
+    """Lets the worker and the executor wait less for each other.
+
+    A thread that wants to run Python code while another does asks for its turn after 5 ms only, unless told otherwise:
+    as long as a whole frame takes. Both run Python for short moments, between calls that need no turn.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
 def freeze_garbage_collector() -> None:
     """Takes everything loaded so far out of garbage collection.
 
@@ -92,6 +117,27 @@ def freeze_garbage_collector() -> None:
     gc.unfreeze()  # what an earlier call froze and is garbage by now
     gc.collect()
     gc.freeze()
+
+
+def open_standard_streams() -> None:
+    """Opens /dev/null in the place of standard input, output or error where the process was started without it.
+
+    The next file or socket would get that number otherwise, and what ROS logs would be written there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def leave_stuck_threads() -> None:
+    """Ends the process at once if a thread is still in an inference that does not return.
+
+    The end of Python would take the libraries apart under its feet.
+    """
+    if any(thread.daemon and thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        os._exit(0)
 
 
 class StopRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import (
     QoSDurabilityPolicy,
     QoSHistoryPolicy,
@@ -23,8 +24,12 @@ except ImportError:  # Humble
 
 
 def image_input() -> QoSProfile:
-    """The newest image only, from any camera: best effort hears reliable publishers too."""
-    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=1)
+    """From any camera: best effort hears reliable publishers too.
+
+    Deep enough for the moments in which the executor has something else to do. The mailbox, which counts what it throws
+    away, is what makes it the newest image only; the middleware would throw images away without a word.
+    """
+    return _profile(QoSReliabilityPolicy.BEST_EFFORT, depth=10)
 
 
 def camera_info_input() -> QoSProfile:
@@ -47,14 +52,23 @@ def overridable() -> QoSOverridingOptions:
     return QoSOverridingOptions.with_default_policies()
 
 
+def own_group() -> MutuallyExclusiveCallbackGroup:
+    """A callback group for what is destroyed before the node: a group remembers all that was ever in it."""
+    return MutuallyExclusiveCallbackGroup()
+
+
 def subscription_events(report: Callable[[str], None]) -> Any:
     """Calls `report` with the name of the policy for which a publisher cannot be heard."""
-    return SubscriptionEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+    return SubscriptionEventCallbacks(
+        incompatible_qos=lambda event: report(_policy_name(event)), use_default_callbacks=False
+    )
 
 
 def publisher_events(report: Callable[[str], None]) -> Any:
     """Calls `report` with the name of the policy for which a subscriber cannot hear us."""
-    return PublisherEventCallbacks(incompatible_qos=lambda event: report(_policy_name(event)))
+    return PublisherEventCallbacks(
+        incompatible_qos=lambda event: report(_policy_name(event)), use_default_callbacks=False
+    )
 
 
 def _profile(

@@ -190,7 +190,9 @@ def typestore() -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+    text = str(error).rstrip(".") or type(error).__name__
+    cut_off = "it was cut off before its end, while it was recorded or copied: " if "File end magic" in text else ""
+    return cut_off + text
 
 
 def _neighbours(path: Path) -> str:

@@ -6,20 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from hybridnet_ros.offline.comparison import Comparison, compare
+from hybridnet_ros.offline.comparison import MOST_CURVES, Comparison, compare
 from hybridnet_ros.offline.evaluation import Evaluation, EvaluationError, load, prediction_bag
 from hybridnet_ros.offline.wording import frame_place, stream_text
 from hybridnet_ros.terminal import positive
 
 DESCRIPTION = """\
 Puts two evaluations that `hybridnet evaluate-bag` wrote side by side: two engines or two precisions on the same
-recordings, frame by frame, or one engine on two recordings.
+recordings, frame by frame, or one engine on two recordings. Any number of recordings may be in an evaluation; the page
+draws curves of the first 12 of A, and says so where there are more.
 """
 EXAMPLES = """\
 examples:
   hybridnet compare old/evaluation.json new/evaluation.json     figures, and the frames that differ most
   hybridnet compare float32/ float16/ --output page.html        folders do as well; also a page, with pictures of the
                                                                 frames where the predictions in the folders differ most
+  hybridnet compare monday/ tuesday/ --frames 20                two recordings; name 20 frames of each measure
 """
 
 
@@ -43,7 +45,9 @@ def main(arguments: argparse.Namespace) -> int:
         print(table(comparison))
         if arguments.output is not None:
             _write_page(comparison, arguments)
-            print(f"\npage: {arguments.output.resolve()}")
+            more = max(0, len(comparison.a.streams) - MOST_CURVES)
+            left_out = f" (curves of {more} more recordings are left out, it draws {MOST_CURVES})" if more else ""
+            print(f"\npage: {arguments.output.resolve()}{left_out}")
     except (EvaluationError, BagError, OSError) as error:
         print(f"hybridnet compare: {error}", file=sys.stderr)
         return 1

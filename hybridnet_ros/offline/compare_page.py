@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.offline.comparison import MEASURES, Comparison, Pair
+from hybridnet_ros.offline.comparison import MEASURES, MOST_CURVES, Comparison, Pair
 from hybridnet_ros.offline.disagreement import Disagreement, Disagreements, Key, Predicted
 from hybridnet_ros.offline.evaluation import EngineRecord, Evaluation
 from hybridnet_ros.offline.wording import NOTHING, frame_place, frame_text, seconds, stream_text
-from hybridnet_ros.pages import depth_key, encode, render
+from hybridnet_ros.pages import Picture, depth_key, encode, render
 from hybridnet_ros.pages.charts import Chart, chart
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
-
-_MOST_STREAMS = 12
 
 
 def write_comparison(comparison: Comparison, found: Disagreements | None, path: Path) -> None:
@@ -35,6 +33,7 @@ def write_comparison(comparison: Comparison, found: Disagreements | None, path: 
         ],
         key=depth_key(),
         curves=_curves(comparison),
+        curves_left_out=max(0, len(comparison.a.streams) - MOST_CURVES),
         furthest=[
             (
                 paired,
@@ -97,22 +96,15 @@ def _labels(predicted: Predicted, engine: EngineRecord) -> NDArray[np.uint8]:
     return colorize_labels(predicted.labels, palette)
 
 
-def _picture(caption: str, rgb: NDArray[np.uint8], place: str, suffix: str = ".jpg") -> dict[str, Any]:
+def _picture(caption: str, rgb: NDArray[np.uint8], place: str, suffix: str = ".jpg") -> Picture:
     height, width = rgb.shape[:2]
-    return {
-        "name": "",
-        "source": encode(rgb, suffix),
-        "width": width,
-        "height": height,
-        "alt": f"{caption}, {place}",
-        "caption": caption,
-    }
+    return Picture(encode(rgb, suffix), width, height, caption, f"{caption}, {place}")
 
 
 def _curves(comparison: Comparison) -> list[tuple[str, list[Chart]]]:
     """For each stream, the measures that frames of both have, A and B in one chart."""
     rows = []
-    for number, stream in enumerate(comparison.a.streams[:_MOST_STREAMS]):
+    for number, stream in enumerate(comparison.a.streams[:MOST_CURVES]):
         pairs = [pair for pair in comparison.pairs if pair.a.stream == number]
         if not pairs:
             continue

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hybridnet_ros.offline.evaluation import DepthFigures, Evaluation, FrameFigures
+from hybridnet_ros.offline.evaluation import Evaluation
+from hybridnet_ros.offline.figures import DepthFigures, FrameFigures, SegmentationFigures
 from hybridnet_ros.offline.wording import DEPTH, LABELS, NOTHING, OVERALL, STEADY, Wording, stream_text
 
 MEASURES: dict[str, tuple[Wording, Callable[[FrameFigures], float | None]]] = {
@@ -22,6 +23,9 @@ MEASURES: dict[str, tuple[Wording, Callable[[FrameFigures], float | None]]] = {
     "depth change": (STEADY["depth"], lambda frame: frame.steady_depth),
 }
 """What single frames are compared by: how it is written, and where it is."""
+
+MOST_CURVES = 12
+"""How many recordings get curves on the page."""
 
 _ENGINE_MS = Wording("engine, median a frame", "the engine alone, ms", -1, 1, " ms")
 
@@ -164,6 +168,8 @@ def _groups(a: Evaluation, b: Evaluation) -> list[Group]:
             for name, iou_a, iou_b in zip(left.class_names, left.iou, right.iou, strict=True):
                 rows.append(_row(Wording(f"IoU {name}", "intersection over union", 1), iou_a, iou_b))
         groups.append(Group("Labels", tuple(row for row in rows if row is not None)))
+        if left.distance == right.distance:
+            groups += _label_bands(left, right)
     bands = {(band.near, band.far): band.depth for band in total_b.bands}
     for band in total_a.bands:
         groups.append(
@@ -173,6 +179,19 @@ def _groups(a: Evaluation, b: Evaluation) -> list[Group]:
             )
         )
     groups.append(Group("All frames", tuple(row for row in overall if row is not None)))
+    return groups
+
+
+def _label_bands(a: SegmentationFigures, b: SegmentationFigures) -> list[Group]:
+    """Labels by distance, in the bands that both have."""
+    others = {(band.near, band.far): band for band in b.bands}
+    groups = []
+    for band in a.bands:
+        other = others.get((band.near, band.far))
+        if other is not None and (band.pixels or other.pixels):
+            rows = (_row(w, getattr(band, name), getattr(other, name)) for name, w in LABELS.items())
+            name = f"Labels from {band.near:g} to {band.far:g} m, by {a.distance} depth"
+            groups.append(Group(name, tuple(row for row in rows if row is not None)))
     return groups
 
 

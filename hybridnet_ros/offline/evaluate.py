@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -22,7 +22,7 @@ from hybridnet_ros.engine.manifest import Manifest
 from hybridnet_ros.machine import machine
 from hybridnet_ros.offline import runner
 from hybridnet_ros.offline.bag import BagError, open_bag
-from hybridnet_ros.offline.evaluate_bag import Job, Task, Worker
+from hybridnet_ros.offline.evaluate_bag import Worker
 from hybridnet_ros.offline.evaluation import (
     COMPLETE,
     FILE_NAME,
@@ -32,14 +32,16 @@ from hybridnet_ros.offline.evaluation import (
     Run,
     Settings,
     load,
-    to_plain,
-    write_json,
 )
+from hybridnet_ros.offline.job import Job, Task
+from hybridnet_ros.offline.label_references import label_reference
 from hybridnet_ros.offline.pictures import write_pictures
+from hybridnet_ros.offline.plain import to_plain, write_json
 from hybridnet_ros.offline.predictions import Outputs, finish_bag
-from hybridnet_ros.offline.references import DepthReference, ReferenceFolder, bag_depth_reference, label_reference
+from hybridnet_ros.offline.ray_cluster import RayCluster
+from hybridnet_ros.offline.references import DepthReference, ReferenceFolder, bag_depth_reference
 from hybridnet_ros.offline.report import write_report
-from hybridnet_ros.offline.sources import Selection, Stream, find_streams
+from hybridnet_ros.offline.streams import Selection, Stream, find_streams
 from hybridnet_ros.offline.summary import engine_record, summarise
 from hybridnet_ros.scene.labels import LabelSet
 from hybridnet_ros.terminal import Progress
@@ -57,21 +59,26 @@ def evaluate(options: argparse.Namespace) -> tuple[Evaluation, Path]:
     with open_engine(options.engine, options.runtime, options.threads) as engine:
         manifest, runtime, description = engine.manifest, engine.runtime, engine.description
     job = make_job(options, manifest)
-    workers = options.workers or (1 if runtime == "onnx_cuda" else len(os.sched_getaffinity(0)))
     earlier_s = prepare(job, options.overwrite)
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     begun = time.monotonic()
     problems: list[str] = []
-    with _stop_on_signal() as stop:
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_on_signal())
+        cluster = stack.enter_context(closing(RayCluster(options.ray))) if options.ray is not None else None
+        cpus = cluster.cpus if cluster else len(os.sched_getaffinity(0))
+        workers = options.workers or (1 if runtime == "onnx_cuda" else max(1, cpus // options.threads))
         try:
-            _run(job, workers, options.ray, stop)
+            _run(job, workers, cluster, stop)
         except OSError as error:
             problems.append(_why_no_write(error, job.folder))
     if stop.is_set():
         problems.append(STOPPED)
     seconds = earlier_s + time.monotonic() - begun
     run = Run(_version(), machine(), started, seconds, workers, None, None, None)
-    return finish(job, engine_record(job, manifest, description, runtime), manifest, run, problems)
+    return finish(
+        job, engine_record(options.engine, manifest, description, runtime, options.threads), manifest, run, problems
+    )
 
 
 def make_job(options: argparse.Namespace, manifest: Manifest) -> Job:
@@ -175,7 +182,7 @@ def _task(stream: Stream, options: argparse.Namespace, labels: LabelSet) -> Task
     return Task(stream, depth, truth)
 
 
-def _run(job: Job, workers: int, ray: str | None, stop: threading.Event) -> None:
+def _run(job: Job, workers: int, cluster: RayCluster | None, stop: threading.Event) -> None:
     total = sum(task.stream.count for task in job.tasks)
     earlier = runner.frames_done(job)
     progress, begun = Progress(), time.monotonic()
@@ -189,10 +196,7 @@ def _run(job: Job, workers: int, ray: str | None, stop: threading.Event) -> None
         progress.show(f"[{bar}] {earlier + done} of {total} frames, {rate:.1f} a second{eta}", now)
 
     try:
-        if ray is None:
-            runner.run(job, workers, stop, show)
-        else:
-            runner.run_on_ray(job, ray, workers, stop, show)
+        (cluster or runner).run(job, workers, stop, show)
     finally:
         progress.close()
 

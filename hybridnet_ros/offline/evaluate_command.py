@@ -24,7 +24,7 @@ examples:
   hybridnet evaluate-bag drive                            the only camera of a bag (a folder, or an .mcap or .db3 file)
   hybridnet evaluate-bag drive --topic /front/image_raw --topic /rear/image_raw
   hybridnet evaluate-bag drive --depth-topic /depth/image               32FC1, 16UC1, or their PNG (compressed)
-  hybridnet evaluate-bag drive --depth-topic /velodyne_points           projected, if /tf_static is recorded
+  hybridnet evaluate-bag drive --depth-topic /velodyne_points           projected, with /tf_static and /tf of the bag
   hybridnet evaluate-bag drive --depth-topic /velodyne_points --extrinsic lidar_to_camera.yaml
   hybridnet evaluate-bag drive --labels-topic /labels --classes camvid11
   hybridnet evaluate-bag monday tuesday --workers 8 --output week       many bags at once
@@ -32,6 +32,9 @@ examples:
   hybridnet evaluate-bag images/ --fx 721.5 --depth-folder depth/       files of the same names, millimetres
   hybridnet evaluate-bag drive.mp4 --fx 900 --no-bag
 """
+
+
+_MOST_EDGES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="driving", help="name of a shipped engine or path of an .onnx file (driving)")
     add("--runtime", default="auto", help="what runs the engine, see `hybridnet info` (auto)")
     add("--threads", type=positive(int), default=1, help="CPU threads of the engine in each worker (1)")
-    add("--workers", type=positive(int), help="processes (one for each core, one on a GPU)")
+    add("--workers", type=positive(int), help="processes (one for each core, of the cluster with --ray; one on a GPU)")
     add("--ray", metavar="ADDRESS", help="work on a Ray cluster: its address, `auto` or `local`")
 
     images = parser.add_argument_group("images")
@@ -74,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extrinsic",
         type=Path,
         metavar="YAML",
-        help="LiDAR to camera: `matrix`, or `translation` and `rotation` x y z w (from /tf_static)",
+        help="LiDAR to camera: `matrix`, or `translation` and `rotation` x y z w (from /tf_static and /tf)",
     )
     add = references.add_mutually_exclusive_group().add_argument
     add("--labels-topic", default="", metavar="TOPIC", help="label image, mono8 or 8-bit PNG")
@@ -100,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=distances,
         default=(0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0),
         metavar="M,M,...",
-        help="edges of the distance bands (0,2,5,10,20,40,80)",
+        help="edges of the distance bands, of depth and of labels (0,2,5,10,20,40,80)",
     )
 
     outputs = parser.add_argument_group("predictions, as the node's parameters of the same names")
@@ -118,13 +121,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def distances(text: str) -> tuple[float, ...]:
     """An argparse type: ascending distances with commas between them."""
     edges = tuple(float(part) for part in text.split(","))
-    if len(edges) < 2 or edges[0] < 0 or any(not near < far for near, far in zip(edges[:-1], edges[1:], strict=True)):
+    ascending = all(near < far for near, far in zip(edges[:-1], edges[1:], strict=True))
+    if not 2 <= len(edges) <= _MOST_EDGES or edges[0] < 0 or not ascending:
         raise ValueError(text)
     return edges
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate; returns the exit code: 0 only where all is done."""
+    if arguments.workers != 1 and arguments.ray is None:
+        from hybridnet_ros.offline.processes import warm_up
+
+        warm_up()
     try:
         from hybridnet_ros.offline.evaluate import STOPPED, evaluate
     except ImportError as error:

@@ -12,49 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.perception import View
-from hybridnet_ros.offline.evaluation import (
+from hybridnet_ros.offline.depth_sums import DepthSums, added_up, band_numbers
+from hybridnet_ros.offline.evaluation import Settings
+from hybridnet_ros.offline.figures import (
     BandFigures,
     ClassFigures,
     DepthFigures,
     FrameFigures,
+    LabelBandFigures,
     SegmentationFigures,
-    Settings,
-    known,
 )
+from hybridnet_ros.offline.plain import known
 from hybridnet_ros.offline.references import at_size
 from hybridnet_ros.scene.labels import LabelSet
-from hybridnet_ros.scene.metrics import DEPTH_TERMS, SegmentationMetrics, depth_figures, depth_terms
+from hybridnet_ros.scene.metrics import DEPTH_TERMS, SegmentationMetrics, depth_terms
 
-_STEADY_WIDTH = 320  # px, about; optical flow on more costs as much as a network
-_LEAST_SIDE = 16  # px; optical flow finds nothing in less
-_SAME_PLACE = 12  # grey levels that a pixel may differ from where flow says it was; beyond it was hidden
 _LEAST_DEPTH = 1e-3  # metres, as in DepthMetrics
-
-
-@dataclass
-class DepthSums:
-    """Sums of DEPTH_TERMS of groups of pixels: float64 [groups, 8], with their pixels and missing pixels int64."""
-
-    sums: NDArray[np.float64]
-    pixels: NDArray[np.int64]
-    missing: NDArray[np.int64]
-
-    @classmethod
-    def zeros(cls, groups: int) -> DepthSums:
-        """Nothing yet."""
-        return cls(np.zeros((groups, len(DEPTH_TERMS))), np.zeros(groups, np.int64), np.zeros(groups, np.int64))
-
-    def add(self, other: DepthSums) -> None:
-        """Adds another's."""
-        self.sums += other.sums
-        self.pixels += other.pixels
-        self.missing += other.missing
-
-    def figures(self, group: int) -> DepthFigures:
-        """The measures of one group."""
-        values = depth_figures(self.sums[group], int(self.pixels[group]))
-        plain = {name: known(value) for name, value in values.items()}
-        return DepthFigures(**plain, pixels=int(self.pixels[group]), missing=int(self.missing[group]))
 
 
 @dataclass
@@ -65,7 +38,8 @@ class Tally:
         pixels, finite: of all images; with a finite depth.
         class_pixels, class_confidence: int64 [classes], by predicted class; confidence in 255ths.
         depth: groups: all, the bands, the classes; None without a reference.
-        confusion: int64 [true classes, true classes + 1]; None without a reference.
+        confusion: int64 [bands + 1, true classes, true classes + 1], the last along the first axis of what is in no
+            band; None without a reference.
         depth_found, depth_missed, labels_found, labels_missed: frames with and without a reference.
     """
 
@@ -104,38 +78,59 @@ class Tally:
         """Measures one frame's depth against `truth`; MessageError where the sizes cannot be compared."""
         predicted = at_size(view.depth, truth.shape, "depth")
         labels = at_size(view.labels, truth.shape, "depth")
-        edges = np.array(settings.bands)
-        valid = np.isfinite(truth) & (truth > 0) & (truth <= settings.cap)
-        true, seen, classes = truth[valid].astype(np.float64), predicted[valid].astype(np.float64), labels[valid]
+        with np.errstate(invalid="ignore"):
+            valid = np.flatnonzero((truth > 0) & (truth <= settings.cap))
+        true, seen = truth.ravel()[valid].astype(np.float64), predicted.ravel()[valid].astype(np.float64)
+        classes, bands = labels.ravel()[valid], band_numbers(true, settings.bands)
         present = np.isfinite(seen)
-        # Band b has edges[b] < depth <= edges[b + 1]; what is outside all bands goes to a group that is cut off.
-        bands = np.searchsorted(edges, true, side="left") - 1
-        bands = np.where((bands < 0) | (bands >= self.bands), self.bands, bands)
-        sums = DepthSums.zeros(1 + self.bands + self.classes)
         terms = depth_terms(np.clip(seen[present], _LEAST_DEPTH, settings.cap), true[present])
-        sums.sums[0] = terms.sum(axis=1)
-        sums.pixels[0], sums.missing[0] = terms.shape[1], len(true) - terms.shape[1]
-        start = 1
-        for groups, size in ((bands, self.bands), (classes.astype(np.int64), self.classes)):
-            rows = slice(start, start + size)
-            shown, hidden = groups[present], groups[~present]
-            for term in range(len(DEPTH_TERMS)):
-                sums.sums[rows, term] = np.bincount(shown, terms[term], size)[:size]
-            sums.pixels[rows] = np.bincount(shown, minlength=size)[:size]
-            sums.missing[rows] = np.bincount(hidden, minlength=size)[:size]
-            start += size
+        # Every pixel is in one group of (band or none) and class: added up once, and then along both.
+        cells = bands.astype(np.uint16) * self.classes + classes
+        shape = self.bands + 1, self.classes
+        sums = DepthSums.zeros(1 + self.bands + self.classes)
+        added = added_up(terms, cells[present], shape[0] * shape[1]).reshape(len(DEPTH_TERMS), *shape)
+        sums.sums[:] = np.column_stack([added.sum((1, 2)), added.sum(2)[:, :-1], added.sum(1)]).T
+        for pixels, chosen in ((sums.pixels, present), (sums.missing, ~present)):
+            counts = np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape)
+            pixels[:] = np.concatenate([[counts.sum()], counts.sum(1)[:-1], counts.sum(0)])
         if self.depth is None:
             self.depth = DepthSums.zeros(len(sums.pixels))
         self.depth.add(sums)
         return sums.figures(0)
 
     def add_labels(
-        self, mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: LabelSet
+        self,
+        mask: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        labels: LabelSet,
+        distance: NDArray[np.float32] | None,
+        edges: Sequence[float],
     ) -> tuple[float | None, float | None]:
-        """Measures one frame's labels (already in the classes of `truth`); returns its global accuracy and mean IoU."""
-        metrics = SegmentationMetrics(len(labels), labels.ignore)
-        metrics.add(at_size(mask, truth.shape, "label"), truth)
-        self.confusion = metrics.confusion if self.confusion is None else self.confusion + metrics.confusion
+        """Measures one frame's labels; returns its global accuracy and mean IoU.
+
+        Args:
+            mask: predicted, already in the classes of `truth`.
+            truth: ids of `labels`; it is never resampled.
+            labels: the classes.
+            distance: metres, of the same aspect ratio; None where it is not known.
+            edges: of the distance bands.
+
+        Raises:
+            MessageError: the sizes cannot be compared.
+        """
+        classes = len(labels)
+        kept = np.full(256, classes, np.uint8)
+        kept[:classes] = np.arange(classes)
+        columns, rows = cv2.LUT(at_size(mask, truth.shape, "label"), kept), cv2.LUT(truth, kept)
+        if distance is None:
+            bands = np.full(truth.shape, self.bands, np.uint8)
+        else:
+            bands = band_numbers(at_size(distance, truth.shape, "label"), edges)
+        cells = (bands.astype(np.uint32) * (classes + 1) + rows) * (classes + 1) + columns
+        counts = np.bincount(cells.ravel(), minlength=(self.bands + 1) * (classes + 1) ** 2)
+        confusion = counts.reshape(self.bands + 1, classes + 1, classes + 1)[:, :classes].astype(np.int64)
+        self.confusion = confusion if self.confusion is None else self.confusion + confusion
+        metrics = _segmentation(confusion.sum(axis=0), labels)
         return known(metrics.global_accuracy), known(metrics.mean_iou)
 
     def merge(self, other: Tally) -> None:
@@ -172,12 +167,14 @@ class Tally:
         pairs = zip(edges[:-1], edges[1:], strict=True)
         return tuple(BandFigures(near, far, self.depth.figures(1 + i)) for i, (near, far) in enumerate(pairs))
 
-    def segmentation_figures(self, labels: LabelSet | None) -> SegmentationFigures | None:
-        """Labels against the reference, whose classes are `labels`."""
+    def segmentation_figures(
+        self, labels: LabelSet | None, edges: Sequence[float], distance: str
+    ) -> SegmentationFigures | None:
+        """Labels against the reference, whose classes are `labels`; `distance` as in SegmentationFigures."""
         if labels is None or self.confusion is None:
             return None
-        metrics = SegmentationMetrics(len(labels), labels.ignore)
-        metrics.confusion = self.confusion
+        whole = self.confusion.sum(axis=0)
+        metrics = _segmentation(whole, labels)
         return SegmentationFigures(
             label_set=labels.name,
             class_names=labels.names,
@@ -187,8 +184,13 @@ class Tally:
             mean_iou=known(metrics.mean_iou),
             accuracy=tuple(known(value) for value in metrics.class_accuracies.tolist()),
             iou=tuple(known(value) for value in metrics.class_iou.tolist()),
-            confusion=tuple(tuple(row) for row in self.confusion.tolist()),
-            pixels=int(self.confusion.sum()),
+            confusion=tuple(tuple(row) for row in whole.tolist()),
+            pixels=int(whole.sum()),
+            distance=distance,
+            bands=tuple(
+                _label_band(near, far, _segmentation(own, labels))
+                for near, far, own in zip(edges[:-1], edges[1:], self.confusion, strict=False)
+            ),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,6 +213,24 @@ class Tally:
             np.array(depth["sums"]), np.array(depth["pixels"], np.int64), np.array(depth["missing"], np.int64)
         )  # fmt: skip
         return cls(**{**plain, **integers, "depth": sums})
+
+
+def _segmentation(confusion: NDArray[np.int64], labels: LabelSet) -> SegmentationMetrics:
+    metrics = SegmentationMetrics(len(labels), labels.ignore)
+    metrics.confusion = confusion
+    return metrics
+
+
+def _label_band(near: float, far: float, metrics: SegmentationMetrics) -> LabelBandFigures:
+    return LabelBandFigures(
+        near=near,
+        far=far,
+        global_accuracy=known(metrics.global_accuracy),
+        class_accuracy=known(metrics.class_accuracy),
+        mean_iou=known(metrics.mean_iou),
+        iou=tuple(known(value) for value in metrics.class_iou.tolist()),
+        pixels=int(metrics.confusion.sum()),
+    )
 
 
 def _histogram(labels: NDArray[np.uint8], confidence: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -239,42 +259,3 @@ def mean_of_images(frames: Sequence[FrameFigures]) -> DepthFigures | None:
 def mean(values: Sequence[float]) -> float | None:
     """Mean, exact to the last bit in whatever order the values are given; None of nothing."""
     return math.fsum(values) / len(values) if values else None
-
-
-class Steadiness:
-    """Compares each frame with the one before, moved along with the image by optical flow."""
-
-    def __init__(self) -> None:
-        """The first frame has none before it."""
-        self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._before: tuple[NDArray, NDArray, NDArray] | None = None
-
-    def add(self, rgb: NDArray[np.uint8], view: View) -> tuple[float | None, float | None]:
-        """Share of labels that stayed and median |ln| of the change of depth; None for what cannot be compared."""
-        step = max(1, round(view.labels.shape[1] / _STEADY_WIDTH))
-        height, width = (side // step for side in view.labels.shape)
-        if min(height, width) < _LEAST_SIDE:
-            self._before = None
-            return None, None
-        # Whole blocks of pixels are averaged several times faster than any others.
-        grey = cv2.cvtColor(rgb[: height * step, : width * step], cv2.COLOR_RGB2GRAY)
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-        middles = slice(step // 2, height * step, step), slice(step // 2, width * step, step)
-        labels, depth = view.labels[middles], view.depth[middles]
-        before, self._before = self._before, (grey, labels.copy(), depth.copy())
-        if before is None or before[0].shape != grey.shape:
-            return None, None
-        flow = self._flow.calc(grey, before[0], None)
-        rows, columns = np.indices(grey.shape, np.float32)
-        from_x, from_y = columns + flow[..., 0], rows + flow[..., 1]
-        moved = cv2.remap(before[0], from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        inside = (from_x >= 0) & (from_x <= width - 1) & (from_y >= 0) & (from_y <= height - 1)
-        same_place = inside & (cv2.absdiff(grey, moved) < _SAME_PLACE)
-        if not same_place.any():
-            return None, None
-        x, y = np.rint(from_x[same_place]).astype(int), np.rint(from_y[same_place]).astype(int)
-        steady = float(np.mean(labels[same_place] == before[1][y, x]))
-        now, then = depth[same_place], before[2][y, x]
-        both = np.isfinite(now) & np.isfinite(then) & (now > 0) & (then > 0)
-        change = float(np.median(np.abs(np.log(now[both] / then[both])))) if both.any() else None
-        return steady, change

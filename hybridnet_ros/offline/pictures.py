@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.perception import View
-from hybridnet_ros.offline.evaluate_bag import Item, Job, Ready, Worker
-from hybridnet_ros.offline.evaluation import Evaluation, FrameFigures, Highlight, picture_path
+from hybridnet_ros.offline.evaluate_bag import Worker
+from hybridnet_ros.offline.evaluation import Evaluation, Highlight, picture_path
+from hybridnet_ros.offline.figures import FrameFigures
+from hybridnet_ros.offline.finishing import Ready
+from hybridnet_ros.offline.job import Item, Job
 from hybridnet_ros.offline.summary import Summary
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels, overlay
 
@@ -31,18 +36,26 @@ def write_pictures(job: Job, worker: Worker, summary: Summary) -> Evaluation:
         item, index = summary.places[highlight.frame]
         wanted.setdefault(item, {})[index] = evaluation.frames[highlight.frame]
     written: dict[tuple[int, int], tuple[str, ...]] = {}
-    for item, figures in wanted.items():
-        task = job.tasks[item.task]
-        left = dict(figures)
-        for frame in worker.source(item.task).frames(task.stream.chunks[item.chunk]):
-            if (each := left.pop(frame.index, None)) is not None:
-                ready = worker.make_ready(frame, task)
-                pictures = draw(job, worker, ready, worker.predict(ready, task.stream.fx), item.task)
-                for name, picture in pictures.items():
-                    _save(picture_path(Path(job.folder), each, name), picture)
-                written[each.stream, each.number] = tuple(pictures)
-            if not left:
-                break
+
+    def picture(figures: FrameFigures, ready: Ready, task: int) -> None:
+        view = worker.predict(ready, job.tasks[task].stream.fx)
+        pictures = draw(job, worker, ready, view, task)
+        for name, rgb in pictures.items():
+            _save(picture_path(Path(job.folder), figures, name), rgb)
+        written[_key(figures)] = tuple(pictures)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        drawn = []
+        for item, figures in wanted.items():
+            task = job.tasks[item.task]
+            left = dict(figures)
+            for frame in worker.source(item.task).frames(task.stream.chunks[item.chunk]):
+                if (each := left.pop(frame.index, None)) is not None:
+                    drawn.append(threads.submit(picture, each, worker.make_ready(frame, task), item.task))
+                if not left:
+                    break
+        for each_drawn in drawn:
+            each_drawn.result()
     return replace(
         evaluation,
         highlights=tuple(

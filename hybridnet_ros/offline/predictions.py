@@ -13,7 +13,8 @@ import yaml
 from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import camera_info_fields, cloud_fields, image_fields, make_points
 from hybridnet_ros.offline.bag import typestore
-from hybridnet_ros.offline.sources import CAMERA_INFO, Frame
+from hybridnet_ros.offline.sources import Frame
+from hybridnet_ros.offline.streams import CAMERA_INFO
 from hybridnet_ros.scene.camera import CameraModel
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
 from hybridnet_ros.scene.depth import depth_to_millimetres

@@ -1,4 +1,4 @@
-"""Does the work list of a job: in this process, in several, or on a Ray cluster; what is done already is left alone.
+"""Does the work list of a job, in this process or in several; what is done already is left alone.
 
 Every item is kept as soon as it is done, and says nothing of who did it: so the figures are the same, bit by bit,
 whatever the number of workers and however often the work was interrupted.
@@ -6,8 +6,6 @@ whatever the number of workers and however often the work was interrupted.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -15,8 +13,10 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from hybridnet_ros.offline.evaluate_bag import Item, Job, Part, Worker
+from hybridnet_ros.offline.evaluate_bag import Worker
 from hybridnet_ros.offline.evaluation import EvaluationError
+from hybridnet_ros.offline.job import Item, Job, Part
+from hybridnet_ros.offline.processes import worker_context
 
 _POLL_S = 0.2
 
@@ -53,62 +53,6 @@ def run(job: Job, workers: int, stop: threading.Event, on_frames: Callable[[int]
         _run_in_processes(job, items, workers, stop, on_frames)
 
 
-def run_on_ray(job: Job, address: str, workers: int, stop: threading.Event, on_frames: Callable[[int], None]) -> None:
-    """As `run`, on a Ray cluster whose machines all see the recordings and the output folder under the same paths.
-
-    Args:
-        address: of the cluster; `local` starts one on this machine.
-
-    Raises:
-        EvaluationError: also when Ray is not installed or there is no cluster.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise EvaluationError(f"--ray needs the package ray ({error}): pip install ray") from error
-    try:
-        ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise EvaluationError(f"no Ray cluster at {address}: {error}") from error
-    try:
-        actor = ray.remote(num_cpus=job.threads)(_RayWorker)
-        items = unfinished(job)
-        idle = [actor.remote(job, os.getcwd()) for _ in range(min(workers, len(items)))]
-        busy: dict[Any, Any] = {}
-        done = 0
-        while (items or busy) and not stop.is_set():
-            while idle and items:
-                worker = idle.pop()
-                busy[worker.evaluate.remote(items.pop(0))] = worker
-            finished, _ = ray.wait(list(busy), timeout=_POLL_S)
-            for future in finished:
-                done += ray.get(future)
-                idle.append(busy.pop(future))
-                on_frames(done)
-    except ray.exceptions.RayError as error:
-        raise EvaluationError(f"a worker on the Ray cluster failed: {error}") from error
-    finally:
-        ray.shutdown()
-
-
-class _RayWorker:
-    """A worker in an actor of Ray."""
-
-    def __init__(self, job: Job, folder: str) -> None:
-        os.chdir(folder)  # relative paths are relative to where the command was given
-        self._worker = Worker(job)
-        self._count = 0
-
-    def evaluate(self, item: Item) -> int:
-        """Evaluates an item; returns its number of images."""
-        self._count = 0
-        self._worker.evaluate(item, lambda: False, self._on_frame)
-        return self._count
-
-    def _on_frame(self) -> None:
-        self._count += 1
-
-
 def _is_whole(job: Job, item: Item) -> bool:
     path = job.part_path(item)
     return path.is_file() and Part.load(path).whole
@@ -137,8 +81,7 @@ def _run_here(job: Job, items: list[Item], stop: threading.Event, on_frames: Cal
 def _run_in_processes(
     job: Job, items: list[Item], workers: int, stop: threading.Event, on_frames: Callable[[int], None]
 ) -> None:
-    # Spawned and not forked: ONNX Runtime's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     stop_workers, count = context.Event(), context.Value("q", 0)
     with ProcessPoolExecutor(workers, context, _start_worker, (job, stop_workers, count)) as pool:
         futures = [pool.submit(_evaluate, item) for item in items]

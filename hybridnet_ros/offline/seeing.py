@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hybridnet_ros.engine import Engine
 from hybridnet_ros.engine.perception import View, perceive
 from hybridnet_ros.messages import MessageError, camera_model
-from hybridnet_ros.offline.sources import Selection, Source, Stream, find_streams, open_stream
+from hybridnet_ros.offline.sources import Source, open_stream
+from hybridnet_ros.offline.streams import Selection, Stream, find_streams
 from hybridnet_ros.scene.camera import CameraError, CameraModel
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels, overlay
 

@@ -10,20 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hybridnet_ros.engine.manifest import Manifest
-from hybridnet_ros.offline.evaluate_bag import Item, Job, Part
-from hybridnet_ros.offline.evaluation import (
-    COMPLETE,
-    PARTIAL,
-    Consistency,
-    EngineRecord,
-    Evaluation,
-    Figures,
-    FrameFigures,
-    Highlight,
-    Matches,
-    Run,
-    Stream,
-)
+from hybridnet_ros.offline.evaluation import COMPLETE, PARTIAL, EngineRecord, Evaluation, Highlight, Run, StreamRecord
+from hybridnet_ros.offline.figures import PREDICTED, REFERENCE, Consistency, Figures, FrameFigures, Matches
+from hybridnet_ros.offline.job import Item, Job, Part
 from hybridnet_ros.offline.measures import Tally, mean, mean_of_images
 from hybridnet_ros.scene.labels import LabelSet
 
@@ -43,7 +32,7 @@ def summarise(job: Job, engine: EngineRecord, manifest: Manifest, run: Run, prob
     """All figures of what is done of a job; `problems` are those that stopped it."""
     frames: list[FrameFigures] = []
     places: list[tuple[Item, int]] = []
-    streams: list[Stream] = []
+    streams: list[StreamRecord] = []
     engine_ms: list[float] = []
     total = _Collected(job, manifest.labels)
     whole = True
@@ -66,7 +55,7 @@ def summarise(job: Job, engine: EngineRecord, manifest: Manifest, run: Run, prob
             offset += part.images
         stream = task.stream
         streams.append(
-            Stream(
+            StreamRecord(
                 source=stream.path,
                 kind=stream.kind,
                 topic=stream.topic,
@@ -129,17 +118,17 @@ def highlights(frames: Sequence[FrameFigures]) -> tuple[Highlight, ...]:
     return tuple(chosen)
 
 
-def engine_record(job: Job, manifest: Manifest, description: str, runtime: str) -> EngineRecord:
-    """Which engine a job uses."""
+def engine_record(name: str, manifest: Manifest, description: str, runtime: str, threads: int) -> EngineRecord:
+    """Which engine a job uses: as named on the command line, and as it was opened."""
     training = manifest.training
     return EngineRecord(
-        name=job.engine,
+        name=name,
         network=manifest.network,
         sha256=manifest.onnx_sha256,
         precision=manifest.precision,
         runtime=runtime,
         description=description,
-        threads=job.threads,
+        threads=threads,
         fx=float(manifest.fx),
         label_set=manifest.labels.name,
         class_names=manifest.labels.names,
@@ -171,6 +160,7 @@ class _Collected:
         intervals = sum(len(each) - 1 for each in stamps)
         steady_labels = [frame.steady_labels for frame in frames if frame.steady_labels is not None]
         steady_depth = [frame.steady_depth for frame in frames if frame.steady_depth is not None]
+        distance = REFERENCE if any(task.depth is not None for task in self._job.tasks) else PREDICTED
         depth_matches = Matches(tally.depth_found, tally.depth_missed)
         label_matches = Matches(tally.labels_found, tally.labels_missed)
         return Figures(
@@ -184,7 +174,7 @@ class _Collected:
             depth=tally.depth.figures(0) if tally.depth is not None else None,
             depth_per_image=mean_of_images(frames),
             bands=tally.band_figures(settings.bands),
-            segmentation=tally.segmentation_figures(true_labels),
+            segmentation=tally.segmentation_figures(true_labels, settings.bands, distance),
             consistency=Consistency(mean(steady_labels), mean(steady_depth), len(steady_labels)),
             depth_matches=depth_matches if depth_matches.matched + depth_matches.unmatched else None,
             label_matches=label_matches if label_matches.matched + label_matches.unmatched else None,

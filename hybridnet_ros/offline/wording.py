@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hybridnet_ros.offline.evaluation import Consistency, DepthFigures, Evaluation, Figures, FrameFigures, Stream
+from hybridnet_ros.offline.evaluation import Evaluation, StreamRecord
+from hybridnet_ros.offline.figures import PREDICTED, REFERENCE, Consistency, DepthFigures, Figures, FrameFigures
 
 NOTHING = "–"
 """What stands for a figure that there is no data for."""
@@ -47,6 +48,7 @@ DEPTH = {
     "rmse_log": Wording("RMSE log", "root of the mean squared ln(depth / truth)", -1),
     "si_log": Wording("SI log", "scale-invariant: sqrt(mean d² - (mean d)²), d = ln(depth / truth)", -1),
     "si_var": Wording("SI var", "SI log squared", -1, 4),
+    "scale": Wording("scale", "geometric mean of depth / truth; 1.1 is 10 % too far on the whole", 0),
     "pixels": Wording("pixels", "compared", 0, None),
     "missing": Wording("missing", "have a truth but no finite prediction; in no other figure", 0, None),
 }
@@ -69,6 +71,13 @@ LABELS = {
     "pixels": Wording("pixels", "labelled in the reference", 0, None),
 }
 """Of `SegmentationFigures`."""
+
+DISTANCE = {
+    REFERENCE: "the depth reference says how far a pixel is; pixels where it says nothing are in no band",
+    PREDICTED: "there is no depth reference, so the predicted depth says how far a pixel is; where none is predicted "
+    "(sky, out of range) a pixel is in no band",
+}
+"""Which depth `SegmentationFigures.bands` go by."""
 
 STEADY = {
     "labels": Wording("steady labels", "share of pixels whose label stays from one frame to the next", 1),
@@ -118,7 +127,7 @@ def frame_text(frame: FrameFigures) -> str:
     return ", ".join(parts)
 
 
-def stream_text(stream: Stream) -> str:
+def stream_text(stream: StreamRecord) -> str:
     """A stream in a few words: its file and topic."""
     name = stream.source.rstrip("/").rsplit("/", 1)[-1] or stream.source
     return f"{name} {stream.topic}".strip()

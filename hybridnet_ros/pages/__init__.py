@@ -3,6 +3,6 @@
 base.html.j2 is the frame and style of every page, macros.html.j2 has the parts that pages share, charts.py the curves.
 """
 
-from hybridnet_ros.pages.page import css, data_uri, depth_key, encode, render
+from hybridnet_ros.pages.page import Picture, css, data_uri, depth_key, encode, render
 
-__all__ = ["css", "data_uri", "depth_key", "encode", "render"]
+__all__ = ["Picture", "css", "data_uri", "depth_key", "encode", "render"]

@@ -39,6 +39,26 @@ class DepthKey:
     special: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture on a page, as the macro `picture_row` shows it.
+
+    Attributes:
+        source: a data URI.
+        width, height: px that it takes before it has loaded; its shape counts.
+        caption: below it.
+        alt: what stands for it where it cannot be seen.
+        name: which column it is put in: `depth` and `labels` have their own; empty for the next free one.
+    """
+
+    source: str
+    width: int
+    height: int
+    caption: str
+    alt: str
+    name: str = ""
+
+
 def render(path: Path, folder: Path, template: str, **values: Any) -> None:
     """Write the page of a `template` in `folder` to `path`, whole or not at all; OSError if that cannot be done."""
     environment = jinja2.Environment(

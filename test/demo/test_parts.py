@@ -13,12 +13,12 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from hybridnet_ros.demo.processes import Process, ProcessDied, free_domain
 from hybridnet_ros.demo.recording import IMAGE_TOPIC, LIDAR_TOPIC, read_frames, read_messages
 from hybridnet_ros.demo.run import Run
 from hybridnet_ros.node.player import CameraFrame, schedule
 from hybridnet_ros.node.recorder import Answer
 from hybridnet_ros.offline.bag import BagError, open_bag
+from hybridnet_ros.processes import Process, ProcessDied, free_domain
 from hybridnet_ros.resources import share_path
 from hybridnet_ros.terminal import Progress
 
@@ -114,7 +114,7 @@ def test_a_process_that_died_is_reported_with_the_end_of_its_log(tmp_path: Path)
 
 
 def test_a_process_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybridnet_ros.demo.processes._PATIENCE_S", 0.5)
+    monkeypatch.setattr("hybridnet_ros.processes._PATIENCE_S", 0.5)
     program = (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -139,3 +140,12 @@ def test_no_bytes_whatever_make_anything_but_a_picture_or_a_message_error(librar
         result = compressed_to_rgb(library.compressed(start + rest + end))
         assert result.dtype == np.uint8
         assert result.shape[2] == 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_older_opencv_gives_the_same_pixels(monkeypatch, channels):
+    pixels = np.random.default_rng(5).integers(0, 256, (48, 64, channels), np.uint8)
+    message = SimpleNamespace(format="jpeg", data=cv2.imencode(".jpg", pixels)[1].tobytes())
+    newer = compressed_to_rgb(message)
+    monkeypatch.setattr("hybridnet_ros.messages.compressed._JPEG_TO_RGB", None)
+    np.testing.assert_array_equal(compressed_to_rgb(message), newer)

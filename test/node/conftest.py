@@ -10,6 +10,7 @@ import pytest
 import rclpy
 
 from hybridnet_ros.node.process import set_dds_profile
+from hybridnet_ros.processes import free_domain
 from ros_testing import NodeProcess, Robot
 from tiny import write_tiny_engine
 
@@ -17,7 +18,7 @@ from tiny import write_tiny_engine
 @pytest.fixture(scope="session")
 def context() -> Iterator[rclpy.Context]:
     """rclpy, initialised so that other ROS programs on this machine neither hear nor disturb the tests."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     set_dds_profile(os.environ)
     context = rclpy.Context()
@@ -34,11 +35,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_robot(context: rclpy.Context) -> Iterator[Callable[..., Robot]]:
-    """Makes Robots: `make_robot(namespace, raw=True)`."""
+    """Makes Robots: `make_robot(namespace, raw=True, camera="")`."""
     made: list[Robot] = []
 
-    def make(namespace: str = "", raw: bool = True) -> Robot:
-        made.append(Robot(context, namespace, raw))
+    def make(namespace: str = "", raw: bool = True, camera: str = "") -> Robot:
+        made.append(Robot(context, namespace, raw, camera))
         return made[-1]
 
     yield make

@@ -129,6 +129,29 @@ def test_encodings(camera: Robot) -> None:
         assert (answer.width, answer.height, answer.encoding) == (96, 64, "32FC1"), encoding
 
 
+def test_the_same_pixels_give_the_same_bytes_however_they_are_sent(camera: Robot) -> None:
+    """A sample through the real node; test/messages/test_same_pixels.py has every encoding."""
+    color = np.random.default_rng(4).integers(0, 256, (64, 96, 3), np.uint8)
+    topics = ("depth/image", "segmentation/mask", "segmentation/confidence")
+    sent = camera.send(color).header
+    expected = {topic: bytes(camera.answer(sent, topic).data) for topic in topics}
+    sixteen = color.astype(np.uint16) * 257
+    for encoding, pixels, padding, big_endian in (
+        ("rgb8", color, 7, False),
+        ("bgr8", color[..., ::-1], 1, True),
+        ("rgb16", sixteen, 0, False),
+        ("rgb16", sixteen.byteswap(), 5, True),
+        ("bgr16", sixteen[..., ::-1].byteswap(), 0, True),
+    ):
+        lines = np.ascontiguousarray(pixels).view(np.uint8).reshape(64, -1)
+        message = Image(header=camera.header(), width=96, height=64, encoding=encoding, is_bigendian=int(big_endian))
+        message.step = lines.shape[1] + padding
+        message._data = np.pad(lines, ((0, 0), (0, padding)), constant_values=0xA5).reshape(-1)
+        camera.images.publish(message)
+        for topic in topics:
+            assert bytes(camera.answer(message.header, topic).data) == expected[topic], (encoding, padding, topic)
+
+
 def test_resolution_and_encoding_change_in_mid_stream(camera: Robot) -> None:
     for width, height, encoding in ((96, 64, "rgb8"), (640, 480, "bgr8"), (33, 77, "mono8"), (1242, 375, "rgb8")):
         pixels = gray(0.5, width, height)
@@ -220,7 +243,8 @@ def test_parameters_are_checked_and_take_effect_on_the_next_frame(camera: Robot)
         ("min_depth", 500.0, "less than max_depth"),
         ("min_confidence", 1.5, "range"),
         ("depth_encoding", "64FC1", "one of 32FC1, 16UC1"),
-        ("engine", "other", "deactivate the node first"),
+        ("engine", "other", "no engine is called 'other'"),
+        ("cameras", ["left", "right"], "deactivate the node first"),
         ("input_transport", "raw", "deactivate the node first"),
         ("autostart", False, "read-only"),
     ):

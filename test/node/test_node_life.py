@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from ros_testing import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess, Robot, gray, image_of, wait_until
-from tiny import TINY_FX, tiny_manifest, tiny_network, write_tiny_engine
+from tiny import TINY_FX, write_fragile_engine, write_tiny_engine
 
 StartNode = Callable[..., NodeProcess]
 MakeRobot = Callable[..., Robot]
@@ -178,7 +176,7 @@ def test_compressed_images_are_taken_and_raw_ones_preferred(
     np.testing.assert_array_equal(raw, decoded)
     assert camera.values()["input topic"] == "/jpeg/image"
 
-    camera.node.destroy_publisher(camera.images)
+    camera.destroy(camera.node.destroy_publisher, camera.images)
     camera.images = None
     wait_until(lambda: camera.compressed.get_subscription_count() == 1, "the node to come back to image/compressed")
     camera.ready()
@@ -235,27 +233,6 @@ def test_simulated_time_may_jump_back(start_node: StartNode, make_robot: MakeRob
         camera.answer(camera.send(gray(0.5), header=header).header)
         assert 0 <= float(camera.values()["input age (ms)"]) + 1000 < 2000
     node.says("the ROS clock jumped")
-
-
-def write_fragile_engine(folder: Path) -> Path:
-    """An engine that runs at 96 x 64 px and fails at every other size, which nobody can see before."""
-    path = folder / "fragile.onnx"
-    network = tiny_network()
-    for node in network.graph.node:
-        if node.output[0] == "depth":
-            node.output[0] = "any_depth"
-    network.graph.initializer.append(numpy_helper.from_array(np.array([1, 64, 96]), "only_size"))
-    network.graph.node.extend(
-        [
-            helper.make_node("Shape", ["any_depth"], ["shape"]),
-            helper.make_node("Sub", ["shape", "shape"], ["zero"]),
-            helper.make_node("Add", ["only_size", "zero"], ["size"]),
-            helper.make_node("Reshape", ["any_depth", "size"], ["depth"]),
-        ]
-    )
-    onnx.save(network, str(path))
-    tiny_manifest(path).save(path.with_suffix(".json"))
-    return path
 
 
 def test_an_engine_that_keeps_failing_deactivates_the_node(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from pathlib import Path
@@ -15,31 +16,33 @@ from sensor_msgs.msg import CameraInfo, Image
 from hybridnet_ros.engine import open_engine
 from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
-from hybridnet_ros.node.health import Drop, Health, Level, percentiles
+from hybridnet_ros.node.gpu import gpu_values
+from hybridnet_ros.node.health import Drop, Health, percentiles
 from hybridnet_ros.node.mailbox import Mailbox
 from hybridnet_ros.node.parameters import ParameterError, Settings, unknown_parameter, updated
 from hybridnet_ros.node.pipeline import Pipeline
 from hybridnet_ros.node.process import DDS_PROFILE_VARIABLES, keep_image_memory, set_dds_profile, shared_memory_warning
+from hybridnet_ros.node.troubles import Level
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_mailbox_holds_the_newest_item_and_counts_the_replaced() -> None:
     box: Mailbox[int] = Mailbox()
-    assert box.take() is None
+    assert box.take() == []
     assert [box.put(number) for number in (1, 2, 3)] == [None, 1, 2]
     assert box.replaced == 2
-    assert box.take() == 3
-    assert box.take() is None
+    assert box.take() == [3]
+    assert box.take() == []
 
 
 def test_mailbox_wakes_its_worker_for_an_item_and_for_the_end() -> None:
     box: Mailbox[int] = Mailbox()
-    taken: list[int | None] = []
+    taken: list[int] = []
 
     def work() -> None:
         while box.wait() and not box.closed:
-            taken.append(box.take())
+            taken.extend(box.take())
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -134,21 +137,12 @@ def test_the_first_camera_info_is_waited_for() -> None:
 def test_an_image_that_comes_on_both_transports_is_answered_once(engine: Path) -> None:
     health = Health()
     with open_engine(engine) as opened:
-        pipeline = Pipeline(
-            opened,
-            inputs=None,
-            infos=CameraInfos(),
-            outputs=SimpleNamespace(wanted=lambda: []),
-            health=health,
-            settings=Settings,
-            now_ns=lambda: 0,
-            log=None,
-            on_failing=lambda reason: None,
-        )
+        camera = SimpleNamespace(name="", health=health, outputs=SimpleNamespace(wanted=lambda: []))
+        pipeline = Pipeline({"": camera}, Settings, now_ns=lambda: 0, log=None, on_failing=lambda reason: None)
         for sec, transport in ((1, RAW), (1, COMPRESSED), (2, COMPRESSED), (2, RAW), (2, RAW), (3, RAW)):
             message = Image()
             message.header.stamp.sec = sec
-            pipeline.process(Frame(message, transport))
+            pipeline.process(opened, [Frame(message, transport)])
     values = dict(health.values())
     assert values["dropped: seen on the other transport"] == "2"
     assert values["dropped: no subscriber"] == "4", "a camera may send the same stamp twice"
@@ -158,10 +152,9 @@ def test_the_shipped_parameter_file_lists_every_parameter_with_its_default() -> 
     shipped = yaml.safe_load((ROOT / "config" / "hybridnet.yaml").read_text())["/**"]["ros__parameters"]
     assert shipped.pop("use_sim_time") is False
     defaults = vars(Settings())
-    assert shipped == defaults
-    assert {name: type(value) for name, value in shipped.items()} == {
-        name: type(value) for name, value in defaults.items()
-    }
+    assert {name: tuple(value) if isinstance(value, list) else value for name, value in shipped.items()} == defaults
+    types = {name: list if isinstance(value, tuple) else type(value) for name, value in defaults.items()}
+    assert {name: type(value) for name, value in shipped.items()} == types
 
 
 @pytest.mark.parametrize(
@@ -183,8 +176,8 @@ def test_settings_change_when_they_may() -> None:
     settings = updated(Settings(), changes.items(), active=False)
     assert (settings.engine, settings.max_depth, settings.min_depth) == ("other", 10.0, Settings().min_depth)
     with pytest.raises(ParameterError, match="next configure"):
-        updated(settings, [("engine", "third")], active=True)
-    assert updated(settings, [("engine", "other")], active=True) == settings
+        updated(settings, [("cameras", ["left", "right"])], active=True)
+    assert updated(settings, [("cameras", [""])], active=True) == settings
 
 
 def test_a_misspelt_parameter_is_noticed() -> None:
@@ -229,3 +222,10 @@ def test_the_dds_profiles_differ_in_size_only() -> None:
 
 def test_memory_settings_are_taken_by_this_c_library() -> None:
     assert keep_image_memory()
+
+
+def test_the_gpu_is_on_diagnostics_where_it_can_be_read_and_absent_elsewhere() -> None:
+    values = dict(gpu_values())
+    assert not values or values.keys() == {"GPU", "GPU memory used (MiB)", "GPU temperature (C)"}
+    has_driver = Path("/dev/nvidiactl").exists() and importlib.util.find_spec("pynvml") is not None
+    assert bool(values) == has_driver

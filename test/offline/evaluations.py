@@ -10,26 +10,31 @@ import numpy as np
 
 from hybridnet_ros.offline.evaluation import (
     COMPLETE,
+    Evaluation,
+    Highlight,
+    Run,
+    Settings,
+    StreamRecord,
+    picture_path,
+)
+from hybridnet_ros.offline.figures import (
+    REFERENCE,
     BandFigures,
     ClassFigures,
     Consistency,
     DepthFigures,
-    EngineRecord,
-    Evaluation,
     Figures,
     FrameFigures,
-    Highlight,
+    LabelBandFigures,
     Matches,
-    Run,
     SegmentationFigures,
-    Settings,
-    Stream,
-    picture_path,
 )
+from hybridnet_ros.offline.summary import engine_record
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
-from tiny import TINY_LABELS
+from tiny import TINY_LABELS, tiny_manifest
 
 WIDTH, HEIGHT = 124, 38
+BANDS = ((0.0, 10.0), (10.0, 20.0), (20.0, 80.0))
 ALL_PICTURES = ("image", "depth", "labels", "reference_depth", "reference_labels")
 
 
@@ -39,6 +44,8 @@ def make_evaluation(
     """An evaluation of `streams` recordings of `frames` each, saved in `folder` with the pictures of its highlights."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
+    network = folder / "tiny.onnx"
+    network.write_bytes(bytes([seed]))  # stands for an engine's file, and is another one for each seed
     every = tuple(_frame(random, stream, number, references) for stream in range(streams) for number in range(frames))
     kinds = ("worst depth", "best depth", "worst labels") if references else ("least confident", "least steady")
     shown = ALL_PICTURES if references else ALL_PICTURES[:3]
@@ -46,24 +53,10 @@ def make_evaluation(
     evaluation = Evaluation(
         status=COMPLETE,
         problems=(),
-        engine=EngineRecord(
-            name="tiny",
-            network="tiny",
-            sha256=f"{seed:064x}",
-            precision="float32",
-            runtime="onnx_cpu",
-            description="tiny on onnx_cpu: no GPU here",
-            threads=1,
-            fx=80.0,
-            label_set=TINY_LABELS.name,
-            class_names=TINY_LABELS.names,
-            class_colors=TINY_LABELS.colors,
-            licence="Apache-2.0",
-            trained="weights set by hand",
-        ),
+        engine=engine_record("tiny", tiny_manifest(network), "tiny on onnx_cpu: no GPU here", "onnx_cpu", threads=1),
         settings=Settings(0.1, 80.0, 0.0, 80.0, (0.0, 10.0, 20.0, 80.0), 0.05),
         streams=tuple(
-            Stream(
+            StreamRecord(
                 source=f"/recordings/drive_{number}",
                 kind="bag",
                 topic="/camera/image",
@@ -108,8 +101,13 @@ def _picture(path: Path, name: str, random: np.random.Generator) -> None:
 
 
 def _depth(random: np.random.Generator) -> DepthFigures:
-    scores = random.uniform(0.01, 0.99, 9).tolist()
+    scores = random.uniform(0.01, 0.99, 10).tolist()
     return DepthFigures(*scores, pixels=int(random.integers(1000, 90000)), missing=int(random.integers(0, 900)))
+
+
+def _label_band(random: np.random.Generator, near: float, far: float) -> LabelBandFigures:
+    scores = random.uniform(0, 1, 6).tolist()
+    return LabelBandFigures(near, far, *scores[:3], iou=tuple(scores[3:]), pixels=int(random.integers(1000, 90000)))
 
 
 def _figures(random: np.random.Generator, frames: int, references: bool) -> Figures:
@@ -127,6 +125,8 @@ def _figures(random: np.random.Generator, frames: int, references: bool) -> Figu
         iou=tuple(scores[6:9]),
         confusion=tuple(map(tuple, confusion.tolist())),
         pixels=int(confusion.sum()),
+        distance=REFERENCE,
+        bands=tuple(_label_band(random, near, far) for near, far in BANDS),
     )
     return Figures(
         frames=frames,
@@ -141,9 +141,7 @@ def _figures(random: np.random.Generator, frames: int, references: bool) -> Figu
         ),
         depth=_depth(random) if references else None,
         depth_per_image=_depth(random) if references else None,
-        bands=tuple(BandFigures(near, far, _depth(random)) for near, far in ((0.0, 10.0), (10.0, 20.0), (20.0, 80.0)))
-        if references
-        else (),
+        bands=tuple(BandFigures(near, far, _depth(random)) for near, far in BANDS) if references else (),
         segmentation=segmentation if references else None,
         consistency=Consistency(float(random.uniform(0.5, 1)), float(random.uniform(0, 0.2)), max(0, frames - 1)),
         depth_matches=Matches(frames - 2, 2) if references else None,

@@ -45,6 +45,15 @@ def test_other_recordings_have_no_frames_in_common(two: tuple[Evaluation, Evalua
     assert comparison.groups, "their figures can be set side by side all the same"
 
 
+def test_two_precisions_of_one_network_are_compared_frame_by_frame(two: tuple[Evaluation, Evaluation]) -> None:
+    a, b = two
+    comparison = compare(a, replace(b, engine=replace(b.engine, precision="float16")))
+    assert ("precision", "float32", "float16") in comparison.differences
+    assert "labels" not in [what for what, _, _ in comparison.differences]
+    assert len(comparison.pairs) == 40
+    assert {each.name for each in comparison.paired} >= {"depth AbsRel", "mean IoU", "confidence"}
+
+
 def test_better_is_less_error_and_more_accuracy(two: tuple[Evaluation, Evaluation]) -> None:
     a, b = two
     rows = {(group.name, row.name): row for group in compare(a, b).groups for row in group.rows}
@@ -54,6 +63,8 @@ def test_better_is_less_error_and_more_accuracy(two: tuple[Evaluation, Evaluatio
         assert (row.a, row.b) == (f"{left:.3f}", f"{right:.3f}")
         assert row.better == ("B" if (right > left) == more_is_better else "A")
         assert row.change == f"{'+' if right > left else '−'}{abs(right - left):.3f}"
+    band = rows["Labels from 10 to 20 m, by reference depth", "mean IoU"]
+    assert (band.a, band.b) == tuple(f"{each.total.segmentation.bands[1].mean_iou:.3f}" for each in two)
     assert rows["Labels", "IoU road"].a == f"{a.total.segmentation.iou[0]:.3f}"
     assert rows["Depth", "pixels"].better == ""
 
@@ -130,6 +141,17 @@ def test_without_predictions_the_page_has_no_pictures(tmp_path: Path, two: tuple
     assert run(str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(path)) == 0
     assert Page(path).pictures == []
     assert "depth AbsRel" in Page(path).text
+
+
+def test_recordings_that_get_no_curves_are_counted_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate("ab"):
+        make_evaluation(tmp_path / name, seed=seed, frames=3, streams=14, pictures=False)
+    assert run(str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "page.html")) == 0
+    text = Page(tmp_path / "page.html").text
+    assert "Curves are drawn of the first 12 recordings only; 2 more" in text
+    assert "curves of 2 more recordings are left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

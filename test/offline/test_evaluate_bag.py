@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,16 @@ from rosbags.rosbag2 import Reader
 
 from hybridnet_ros.engine import open_engine
 from hybridnet_ros.offline.bag import typestore
-from hybridnet_ros.offline.evaluation import DepthFigures
+from hybridnet_ros.offline.figures import DepthFigures
 from hybridnet_ros.resources import share_path
 from recordings import (
     DEPTH,
     FRAME,
     HEIGHT,
     IMAGE,
-    INFO,
-    LABEL_INFO,
     LABELS,
     START_NS,
     WIDTH,
-    Recording,
     picture,
     true_depth,
     true_labels,
@@ -64,6 +62,7 @@ def independent_depth_figures(predicted: list[np.ndarray], truth: list[np.ndarra
         "rmse_log": math.sqrt(np.mean(d**2)),
         "si_log": math.sqrt(np.mean(d**2) - np.mean(d) ** 2),
         "si_var": np.mean(d**2) - np.mean(d) ** 2,
+        "scale": np.exp(np.mean(d)),
         "pixels": len(y),
         "missing": missing,
     }
@@ -149,6 +148,44 @@ def test_dense_truth_agrees_in_every_figure(
     assert total.segmentation.mean_iou == pytest.approx(iou.mean())
     first = outcome.evaluation.frames[0]
     assert first.accuracy == pytest.approx(np.mean((labels[0] == true[0])[true[0] != 255]))
+    assert_label_bands(total.segmentation, "reference", labels, true, truth)
+
+
+def assert_label_bands(
+    segmentation: Any, distance: str, labels: np.ndarray, true: np.ndarray, depth: np.ndarray
+) -> None:
+    """The bands of `segmentation` are those of labels and truth [N, H, W] where `depth` says how far a pixel is."""
+    assert segmentation.distance == distance
+    for near, far, band in zip(BANDS[:-1], BANDS[1:], segmentation.bands, strict=True):
+        inside = (true != 255) & (depth > near) & (depth <= far)
+        seen, right = labels[inside], true[inside]
+        assert (band.near, band.far, band.pixels) == (near, far, inside.sum())
+        if not inside.any():
+            assert (band.global_accuracy, band.class_accuracy, band.mean_iou) == (None, None, None)
+            continue
+        present = np.unique(right)
+        hits = [np.sum((seen == c) & (right == c)) for c in present]
+        iou = [hit / np.sum((seen == c) | (right == c)) for hit, c in zip(hits, present, strict=True)]
+        assert band.global_accuracy == pytest.approx(np.mean(seen == right))
+        accuracies = [hit / np.sum(right == c) for hit, c in zip(hits, present, strict=True)]
+        assert band.class_accuracy == pytest.approx(np.mean(accuracies))
+        assert band.mean_iou == pytest.approx(np.mean(iou))
+        assert [value for value in band.iou if value is not None] == pytest.approx(iou)
+        assert [c for c, value in enumerate(band.iou) if value is not None] == present.tolist()
+
+
+def test_without_true_depth_the_predicted_one_says_how_far_labels_are(
+    evaluate_bag: Callable[..., Any], tiny_engine: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate_bag(write_drive(tmp_path / "drive", 2), "--labels-topic", LABELS, "--topic", IMAGE, "--no-bag")
+    assert outcome.code == 0, outcome.said
+    with open_engine(tiny_engine, "onnx_cpu", threads=1) as engine:
+        seen = [independent_prediction(engine, picture(n), fx=160.0) for n in range(2)]
+    depth, labels, _ = (np.stack(each) for each in zip(*seen, strict=True))
+    true = np.stack([true_labels(n) for n in range(2)])
+    segmentation = outcome.evaluation.total.segmentation
+    assert_label_bands(segmentation, "predicted", labels, true, depth)
+    assert sum(band.pixels for band in segmentation.bands) < segmentation.pixels, "the sky is in no band"
 
 
 def test_without_references_says_what_can_be_known(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
@@ -213,85 +250,6 @@ def test_every_kind_of_bag_gives_the_same(
     assert other.evaluation.total == plain.evaluation.total
 
 
-def test_compressed_images_and_the_label_info_of_the_bag(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
-    bag = tmp_path / "drive"
-    with Recording(bag) as recording:
-        recording.label_info(LABEL_INFO, {10: "sky", 20: "car", 30: "road", 40: "hovercraft"})
-        for n in range(2):
-            recording.compressed(f"{IMAGE}/compressed", n / 10, picture(n), ".png", "rgb8; png compressed bgr8")
-            values = np.array([30, 20, 10] + [40] * 253, np.uint8)[true_labels(n)]
-            recording.compressed(f"{LABELS}/compressed", n / 10, values, ".png", "mono8; png compressed ")
-            recording.info(INFO, n / 10, fx=160.0)
-    named = evaluate_bag(bag, "--topic", f"{IMAGE}/compressed", "--labels-topic", f"{LABELS}/compressed", output="one")
-    assert named.code == 0, named.said
-    plain = evaluate_bag(write_drive(tmp_path / "plain", 2), "--labels-topic", LABELS, output="two")
-    assert named.evaluation.total.segmentation == plain.evaluation.total.segmentation
-    assert LABEL_INFO in named.evaluation.streams[0].label_reference
-
-    mapping = tmp_path / "values.yaml"
-    mapping.write_text("{10: sky, 20: car, 30: road}")
-    mapped = evaluate_bag(bag, "--topic", f"{IMAGE}/compressed", "--labels-topic", f"{LABELS}/compressed", "--classes",
-                          mapping, output="three")  # fmt: skip
-    assert mapped.evaluation.total.segmentation == plain.evaluation.total.segmentation
-
-
-def test_other_classes_are_compared_through_a_label_set(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
-    classes = tmp_path / "two.yaml"
-    classes.write_text(
-        "name: two\nnames: [ground, above]\ncolors: [[0, 0, 0], [1, 1, 1]]\nids: [0, 1]\nfrom_tiny3: [0, 0, 1]\n"
-    )
-    with Recording(tmp_path / "drive") as recording:
-        recording.info(INFO, 0.0, fx=160.0)
-        recording.image(IMAGE, 0.0, picture(0), "rgb8")
-        recording.image(LABELS, 0.0, np.array([0, 0, 1] + [255] * 253, np.uint8)[true_labels(0)], "mono8")
-    outcome = evaluate_bag(tmp_path / "drive", "--topic", IMAGE, "--labels-topic", LABELS, "--classes", classes)
-    assert outcome.code == 0, outcome.said
-    assert outcome.evaluation.total.segmentation.class_names == ("ground", "above")
-    plain = evaluate_bag(write_drive(tmp_path / "plain", 1), "--labels-topic", LABELS, output="two")
-    n = np.array(plain.evaluation.total.segmentation.confusion)[:, :3]
-    merged = [[n[:2, :2].sum(), n[:2, 2].sum(), 0], [n[2, :2].sum(), n[2, 2], 0]]
-    assert [list(row) for row in outcome.evaluation.total.segmentation.confusion] == merged
-
-
-@pytest.mark.parametrize("given", ["recorded", "file"])
-def test_lidar_is_projected_through_camera_info_and_extrinsic(
-    evaluate_bag: Callable[..., Any], tmp_path: Path, given: str
-) -> None:
-    # A LiDAR as robots have it: x forward, y left, z up, half a metre above the camera.
-    half = 0.5
-    columns, rows = np.meshgrid(np.arange(5, WIDTH, 11), np.arange(40, HEIGHT, 9))
-    z = 6.0 + 0.25 * columns
-    x, y = (columns - (WIDTH - 1) / 2) / 160.0 * z, (rows - (HEIGHT - 1) / 2) / 160.0 * z
-    points = np.stack([z, -x, -y - half], axis=-1).reshape(-1, 3)
-    behind = np.concatenate([points * 1.5 + [0, 0, half * 0.5], [[-5, 0, 0], [np.nan, 0, 0]]])
-    sparse = np.full((HEIGHT, WIDTH), np.nan, np.float32)
-    sparse[rows, columns] = z
-    for name, cloud in (("lidar", True), ("image", False)):
-        with Recording(tmp_path / name) as bag:
-            if given == "recorded":
-                bag.static_transform("base", FRAME, (1.0, 0.0, 1.0), (-0.5, 0.5, -0.5, 0.5))
-                bag.static_transform("base", "velodyne", (1.0, 0.0, 1.0 + half), (0.0, 0.0, 0.0, 1.0))
-            bag.info(INFO, 0.0, fx=160.0)
-            bag.image(IMAGE, 0.0, picture(0), "rgb8")
-            if cloud:
-                bag.points("/velodyne_points", 0.02, np.concatenate([points, behind]), "velodyne")
-            else:
-                bag.image(DEPTH, 0.0, sparse, "32FC1")
-    extrinsic = tmp_path / "extrinsic.yaml"
-    extrinsic.write_text("translation: [0, -0.5, 0]\nrotation: [0.5, -0.5, 0.5, 0.5]\n")
-    words = ["--extrinsic", extrinsic] if given == "file" else []
-    lidar = evaluate_bag(tmp_path / "lidar", "--depth-topic", "/velodyne_points", *words, output="one")
-    assert lidar.code == 0, lidar.said
-    image = evaluate_bag(tmp_path / "image", "--depth-topic", DEPTH, output="two")
-    got, expected = lidar.evaluation.total.depth, image.evaluation.total.depth
-    assert got.pixels >= expected.pixels == sparse.size - np.isnan(sparse).sum() - expected.missing
-    assert got.abs_rel == pytest.approx(expected.abs_rel, rel=0.5)
-    if given == "recorded":
-        again = evaluate_bag(tmp_path / "lidar", "--depth-topic", "/velodyne_points", "--extrinsic", extrinsic,
-                             output="three")  # fmt: skip
-        assert vars(again.evaluation.total.depth) == pytest.approx(vars(got), rel=1e-6)
-
-
 def test_folders_of_images_and_truth(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
     for name in ("image", "depth", "labels"):
         (tmp_path / name).mkdir()
@@ -307,7 +265,8 @@ def test_folders_of_images_and_truth(evaluate_bag: Callable[..., Any], tmp_path:
     assert (total.depth_matches.matched, total.depth_matches.unmatched) == (11, 1)
     bag = evaluate_bag(write_drive(tmp_path / "drive", 12), "--labels-topic", LABELS, "--depth-topic", DEPTH,
                        output="two")  # fmt: skip
-    assert total.segmentation == bag.evaluation.total.segmentation
+    # One depth file is missing, and depth says how far labels are.
+    assert replace(total.segmentation, bands=()) == replace(bag.evaluation.total.segmentation, bands=())
     own = [frame.depth for frame in outcome.evaluation.frames]
     theirs = [frame.depth for frame in bag.evaluation.frames]
     assert own[3] is None

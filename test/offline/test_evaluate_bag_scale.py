@@ -56,6 +56,28 @@ def test_results_do_not_depend_on_the_number_of_workers(evaluate_bag: Callable[.
     assert pictures[0] == pictures[1]
 
 
+def test_results_on_a_ray_cluster_are_the_same(
+    evaluate_bag: Callable[..., Any], bags: list[Path], tiny_engine: Path, tmp_path: Path
+) -> None:
+    """A real cluster of this machine, started by the command in a process of its own."""
+    one = evaluate_bag(*bags, *REFERENCES, "--workers", 1, output="one")
+    assert one.code == 0, one.said
+    command = [sys.executable, "-m", "hybridnet_ros.cli", "evaluate-bag", *map(str, bags), *REFERENCES]
+    command += ["--engine", str(tiny_engine), "--output", str(tmp_path / "ray"), "--ray", "local", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    on_ray = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert on_ray.returncode == 0, on_ray.stdout + on_ray.stderr
+    assert results(load(tmp_path / "ray")) == results(one.evaluation)
+    for bag in ("0_long", "1_short"):
+        assert messages(tmp_path / "ray" / "predictions" / bag) == messages(one.folder / "predictions" / bag)
+
+
+def test_without_a_cluster_the_address_is_named(evaluate_bag: Callable[..., Any], bags: list[Path]) -> None:
+    outcome = evaluate_bag(bags[1], "--topic", IMAGE, "--ray", "nowhere")
+    assert outcome.code == 1
+    assert "no Ray cluster at nowhere" in outcome.said
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     evaluate_bag: Callable[..., Any], bags: list[Path], tmp_path: Path, workers: int
@@ -80,7 +102,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     while not list((folder / "parts").glob("0_*.yaml")) and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "the same command goes on from there" in said
     partial = load(folder)
@@ -90,7 +112,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
         assert messages(bag), "what is done can be played"
 
     process = start()
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     resumed = load(folder)
     assert resumed.status == COMPLETE
@@ -98,7 +120,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
 
     command[command.index(str(folder))] = str(tmp_path / "whole")
     process = start()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert results(resumed) == results(load(tmp_path / "whole"))
     for bag in ("0_long", "1_short"):
         assert messages(folder / "predictions" / bag) == messages(tmp_path / "whole" / "predictions" / bag)

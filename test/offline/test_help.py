@@ -24,6 +24,20 @@ def test_help_has_examples_that_the_command_understands(command: str, capsys: py
                 assert word in options, line
 
 
+def test_the_overview_has_an_example_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    examples = [line.split() for line in text.split("examples:")[1].splitlines() if line.startswith("  hybridnet ")]
+    assert {words[1] for words in examples} <= set(cli.COMMANDS)
+    assert {"evaluate-bag", "compare", "view", "demo", "info"} <= {words[1] for words in examples}
+    for words in examples:
+        with pytest.raises(SystemExit):
+            cli.main([words[1], "--help"])
+        options = capsys.readouterr().out
+        assert all(word in options for word in words if word.startswith("--")), words
+
+
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])

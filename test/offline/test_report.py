@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet_ros.offline.evaluation import PARTIAL, DepthFigures, Evaluation
+from hybridnet_ros.offline.evaluation import PARTIAL, Evaluation
+from hybridnet_ros.offline.figures import DepthFigures
 from hybridnet_ros.offline.report import write_report
 from hybridnet_ros.offline.wording import DEPTH, LABELS, OVERALL, STEADY, Wording
 from offline.evaluations import make_evaluation, with_frames
@@ -51,6 +52,9 @@ def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path)
         wanted += [(f"{what} {name}", wording.text(getattr(depth, name))) for name, wording in DEPTH.items()]
     for figures in total.classes:
         wanted += [(figures.name, f"{100 * figures.share:.1f} %"), (figures.name, f"{figures.confidence:.3f}")]
+    for band in total.segmentation.bands:
+        wanted += [(f"labels {band.near:g}", w.text(getattr(band, name))) for name, w in LABELS.items()]
+        wanted += [(f"IoU {band.near:g}", f"{iou:.3f}") for iou in band.iou]
     wanted += [("score", f"{score:.3f}") for score in (*total.segmentation.accuracy, *total.segmentation.iou)]
     for stream in evaluation.streams:
         wanted += [("stream", w.text(getattr(stream.figures, name))) for name, w in OVERALL.items()]
@@ -62,6 +66,42 @@ def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path)
     for row in total.segmentation.confusion:
         for pixels in row:
             assert f"{pixels} pixels" in page.tooltips
+
+
+@pytest.mark.parametrize(
+    ("distance", "said"), [("reference", "The depth reference says"), ("predicted", "so the predicted depth says")]
+)
+def test_labels_by_distance_say_by_which_depth(tmp_path: Path, distance: str, said: str) -> None:
+    evaluation = make_evaluation(tmp_path)
+    segmentation = replace(evaluation.total.segmentation, distance=distance)
+    page = Page(write_report(replace(evaluation, total=replace(evaluation.total, segmentation=segmentation)), tmp_path))
+    assert said in page.text
+
+
+def test_the_head_of_the_page_says_what_the_figures_mean(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path)
+    total = evaluation.total
+    depth = replace(total.depth, abs_rel=0.278, delta1=0.612, scale=0.8, pixels=900, missing=100)
+    near, far = (replace(depth, abs_rel=error, pixels=5000) for error in (0.056, 0.49))
+    bands = (replace(total.bands[0], depth=near), replace(total.bands[1], depth=far), *total.bands[2:])
+    few = replace(total.bands[2], depth=replace(near, pixels=7))
+    segmentation = replace(
+        total.segmentation, global_accuracy=0.913, iou=(0.9, 0.4, 0.1), pixels=100_000,
+        confusion=((60_000, 0, 0, 0), (0, 39_990, 0, 0), (0, 0, 10, 0)),
+    )  # fmt: skip
+    consistency = replace(total.consistency, labels=0.97, depth=0.05)
+    total = replace(total, depth=depth, bands=(*bands[:2], few), segmentation=segmentation, consistency=consistency)
+    text = Page(write_report(replace(evaluation, total=total), tmp_path)).text
+    for sentence in (
+        "Depth is off by 28 % on average; 61 % of the pixels are right within a factor of 1.25.",
+        "Where there is a truth, 10 % of the pixels got no depth.",
+        "By distance: 5.6 % from 0 to 10 m, 49 % from 10 to 20 m.",
+        "On the whole depth is too near, by a factor of 1.25.",
+        "91 % of the labelled pixels have the right class; best is road (IoU 0.90), worst car (0.40).",
+        "From one frame to the next 97 % of the labels stay, and depth changes by 5.1 %.",
+        "2 of 40 frames found no depth reference near enough in time, or none that fits.",
+    ):
+        assert sentence in text, sentence
 
 
 def test_a_partial_evaluation_says_so_first(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +20,10 @@ from hybridnet_ros.offline.seeing import side_by_side
 from hybridnet_ros.offline.video import VideoError, VideoFile
 from hybridnet_ros.scene.colors import colorize_depth
 from recordings import HEIGHT, IMAGE, INFO, WIDTH, Recording, picture
-from tiny import TINY_FX, TINY_LABELS
+from tiny import TINY_FX, TINY_LABELS, write_tiny_engine
 
 FRAMES = 6
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -140,6 +143,45 @@ def test_an_interrupted_video_keeps_what_it_has(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with av.open(str(tmp_path / "out.mp4")) as written:
         assert len(list(written.decode(video=0))) == 2
+
+
+@pytest.mark.parametrize("target", ["--mp4", "--save"])
+def test_ctrl_c_keeps_what_was_shown(tmp_path: Path, target: str) -> None:
+    """A real process, stopped by the signal of a terminal once it has shown some of the frames."""
+    engine = write_tiny_engine(tmp_path, "slow", work=16)
+    with Recording(tmp_path / "drive") as bag:
+        for number in range(400):
+            bag.info(INFO, number * 0.2, 2 * TINY_FX)
+            bag.image(IMAGE, number * 0.2, picture(number), "rgb8")
+    path = tmp_path / f"out.{'mp4' if target == '--mp4' else 'rrd'}"
+    command = [sys.executable, "-m", "hybridnet_ros.cli", "view", str(tmp_path / "drive"), "--engine", str(engine)]
+    process = subprocess.Popen(
+        [*command, target, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    while " of 400 frames" not in first:  # what else a library says at its start
+        assert first, "it ended before the first frame"
+        first = process.stderr.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 130, first + said
+    assert "stopped; what was done before is kept" in said
+    assert "Traceback" not in said
+    if target == "--mp4":
+        with av.open(str(path)) as video:
+            assert 0 < len(list(video.decode(video=0))) < 400
+    else:
+        reading = subprocess.run(
+            [sys.executable, "-m", "rerun", "rrd", "stats", str(path)], capture_output=True, text=True, check=True
+        )
+        assert "\n/camera/image: " in reading.stdout
+    assert [each for each in tmp_path.iterdir() if ".tmp" in each.name] == []
 
 
 def test_a_video_has_one_size(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo's child processes: started apart from the terminal, logged to files, and always ended."""
+"""Child processes of the commands: started apart from the terminal, logged to files, and always ended."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ class Process:
             )
         if pipes:
             threading.Thread(target=self._read, name=f"{name} output", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:

@@ -1,0 +1,70 @@
+"""The CameraInfo that belongs to each image of a camera, and what people are told when there is none to use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hybridnet_ros.messages import CameraInfos, MessageError, camera_model
+from hybridnet_ros.node.frame import RAW
+from hybridnet_ros.node.health import Health
+from hybridnet_ros.node.inputs import Inputs
+from hybridnet_ros.node.troubles import Level
+from hybridnet_ros.scene.camera import CameraError, CameraModel
+
+_FIRST_INFO_WAIT_S = 0.25
+
+
+class Calibration:
+    """Looks CameraInfo up in the worker thread, from activate to deactivate."""
+
+    def __init__(self, inputs: Inputs, infos: CameraInfos, health: Health, log: Any) -> None:
+        self._inputs = inputs
+        self._infos = infos
+        self._health = health
+        self._log = log
+        self._waited = False
+        self._distortion_said = False
+
+    def camera(self, header: Any, width: int, height: int, training_fx: float) -> tuple[Any | None, CameraModel | None]:
+        """The CameraInfo of an image and the camera it describes; (None, None), and a warning, without a usable one."""
+        info = self._infos.match(header)
+        if info is None and not self._waited and self._inputs.camera_info_published():
+            # Once: a camera's first CameraInfo often comes a moment after its first image.
+            self._waited = True
+            self._infos.wait_for_first(header, _FIRST_INFO_WAIT_S)
+            info = self._infos.match(header)
+        try:
+            if info is None:
+                raise CameraError(self._why_no_info(header.frame_id))
+            camera = camera_model(info, width, height)
+        except (CameraError, MessageError) as error:
+            if info is not None:
+                self._health.info_refused()
+            text = (
+                f"depth is as at the training focal length ({training_fx:.1f} px at network size), "
+                f"and so wrong by a factor for other cameras: {error}"
+            )
+            if self._health.trouble("camera_info", Level.WARN, text):
+                self._log.warning(text)
+            self._health.focal_length("assumed: training focal length")
+            return None, None
+        if self._health.clear_trouble("camera_info"):
+            self._log.info(f"CameraInfo on {self._inputs.info_topic} is used: depth is metric now")
+        self._health.focal_length(f"{camera.fx:.2f} px from {self._inputs.info_topic}")
+        topic = self._inputs.topics[RAW]
+        if any(info.d) and "rect" not in topic and not self._distortion_said:
+            self._distortion_said = True
+            self._log.info(
+                f"the camera of {topic} has lens distortion and the topic looks unrectified: depth belongs to the "
+                "image as it is, points bend towards the edges; use image_rect of image_proc if that matters"
+            )
+        return info, camera
+
+    def _why_no_info(self, frame_id: str) -> str:
+        others = self._infos.frames()
+        topic = self._inputs.info_topic
+        if others:
+            return f"CameraInfo on {topic} has frame_id {others[-1]!r}, the image {frame_id!r}; make them equal"
+        if self._inputs.camera_info_published():
+            return f"no CameraInfo came on {topic} yet"
+        return f"nothing publishes CameraInfo on {topic}; remap it with -r {self._inputs.camera.camera_info}:=..."

@@ -83,10 +83,13 @@ def test_each_network_trains_evaluates_and_exports(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NARROW)
 def test_each_network_learns_twenty_images_by_heart(name: str, data: Path, tmp_path: Path) -> None:
-    # Half a dropout of few channels leaves too little to know every room by, where there are no features beside it.
-    width = {"hybridnet_lite0": 1.0, "depthnet_alone": 0.5}.get(name, 0.125)
-    changes = ["network.depth=log", f"network.width={width}"]
-    run = trained(name, data, tmp_path, *changes, steps=400, lr=2e-3, backbone_lr=2e-3)
+    # As narrow as still knows every room by heart, for two CPU cores: what is tested is the way, not the size.
+    width = {"hybridnet_lite0": 1.0, "hybridnet_vgg16": 0.25, "sole_encoder": 0.25, "depthnet_alone": 0.5}.get(
+        name, 0.125
+    )
+    # SILog's focus forgives a wrong scale, which is what is left to learn of a known image.
+    changes = ["network.depth=log", "loss.variance_focus=0", f"network.width={width}"]
+    run = trained(name, data, tmp_path, *changes, steps=400, lr=1e-3, backbone_lr=1e-3)
     figures = RunFolder.open(run).metrics()[-1]
     if "labels" in tasks(name):
         assert figures["labels"]["global_accuracy"] > 0.95

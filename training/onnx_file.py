@@ -23,6 +23,8 @@ def write_onnx(graph: EngineGraph, path: Path, size: tuple[int, int]) -> None:
     with warnings.catch_warnings():
         # This exporter is the one that writes opset 17; it says at every call that a newer one exists.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Local response normalisation asks whether its input is empty, which it never is.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             graph.eval(),
             (image,),

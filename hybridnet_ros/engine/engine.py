@@ -3,8 +3,8 @@
     engine = open_engine("driving")
     prediction = engine.predict(images, fx=721.5)
 
-The network itself runs in a `Session` (ONNX Runtime, see onnx_engine.py). What every runtime has in common is here:
-choosing the network size, resizing there and back, and scaling depth by the camera's focal length.
+The network itself runs in a `Session` (session.py; onnx_engine.py is one). What every runtime has in common is here:
+checking what goes in, and choosing the network size and the factor between its depth and the camera's.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import EngineError
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
+from hybridnet_ros.engine.session import Session
 from hybridnet_ros.resources import ResourceError, share_path
-from hybridnet_ros.scene.resize import resize_depth, resize_images, resize_labels
 
 RUNTIMES = ("auto", "onnx_cuda", "onnx_cpu")
 
@@ -48,19 +47,6 @@ class Prediction:
     depth: NDArray[np.float32]
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-
-
-class Session(Protocol):
-    """A network loaded into one runtime."""
-
-    runtime: str
-    description: str
-
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3] at a network size."""
-
-    def close(self) -> None:
-        """Frees what the runtime holds."""
 
 
 class Engine:
@@ -99,24 +85,9 @@ class Engine:
         if session is None:
             raise EngineError("the engine is closed: open it again with open_engine")
         count, height, width, _ = images.shape
-        network_width, network_height = self.network_size(width, height)
-        scales = self._depth_scales(fx, count, network_width / width)
-
-        depth, labels, confidence = session.run(resize_images(images, network_width, network_height))
-        for output in (depth, labels, confidence):
-            if output.shape != (count, network_height, network_width):
-                raise EngineError(
-                    f"the network answered {list(output.shape)} to images {[count, network_height, network_width, 3]}: "
-                    "it is no HybridNet engine; export it again with python -m training.export"
-                )
-        depth *= scales[:, np.newaxis, np.newaxis]
-        if (network_width, network_height) == (width, height):
-            return Prediction(depth, labels, confidence)
-        return Prediction(
-            resize_depth(depth, width, height),
-            resize_labels(labels, width, height),
-            resize_labels(confidence, width, height),
-        )
+        network_size = self.network_size(width, height)
+        scales = self._depth_scales(fx, count, network_size[0] / width)
+        return Prediction(*session.predict(images, network_size, scales))
 
     def close(self) -> None:
         """Frees the network; closing twice does no harm."""

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import EngineError
+from hybridnet_ros.engine.session import Maps, ResizingSession
 
 # An input or output: type and axes, where a number is a fixed size and a name one that is left open.
 _Argument = tuple[str, Sequence[str | int | None]]
@@ -23,7 +24,7 @@ _OUTPUTS: dict[str, _Argument] = {
 _LOG_NOTHING = 4  # all but what is fatal: errors arrive as exceptions, and the user gets them in our words
 
 
-class OnnxSession:
+class OnnxSession(ResizingSession):
     """A network in ONNX Runtime; may be run from several threads.
 
     Attributes:
@@ -58,7 +59,7 @@ class OnnxSession:
         _check(path, "inputs", self._session.get_inputs(), _INPUTS)
         _check(path, "outputs", self._session.get_outputs(), _OUTPUTS)
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(self, images: NDArray[np.uint8]) -> Maps:
         """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3]."""
         try:
             depth, labels, confidence = self._session.run(list(_OUTPUTS), {"image": images})

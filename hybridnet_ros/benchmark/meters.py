@@ -71,7 +71,7 @@ class Meters:
     def __init__(self, powercap: Path = _POWERCAP) -> None:
         """Finds them; `powercap` is where Linux shows the processor's."""
         self.gpus = list(_gpu_meters())
-        self._all = [*_rapl_meters(powercap), *self.gpus]
+        self._all: list[RaplMeter | GpuMeter] = [*_rapl_meters(powercap), *self.gpus]
 
     @property
     def names(self) -> list[str]:

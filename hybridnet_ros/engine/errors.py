@@ -9,3 +9,15 @@ class EngineError(Exception):
 
 class ManifestError(EngineError):
     """A manifest is missing, not valid, or does not belong to its ONNX file."""
+
+
+class TensorRTError(EngineError):
+    """TensorRT is missing, has no GPU to work with, or refused what it was asked."""
+
+
+class PlanError(EngineError):
+    """A TensorRT plan cannot be built, written, read, or trusted."""
+
+
+class BuildCancelled(PlanError):
+    """Whoever asked for a plan stopped the build; nothing of it is left."""

@@ -48,6 +48,8 @@ EXTRAS = {
     "offline": ["jinja2>=3.0", "rosbags>=0.10.4,<0.12"],
     # `hybridnet view`, in a window and as a video. The viewer needs NumPy 2, which a ROS installation may not have.
     "view": ["av>=12", "rerun-sdk>=0.28"],
+    # Beside TensorRT or TensorRT-RTX. Version 12 works with newer drivers too, 13 with no older ones.
+    "tensorrt": ["cuda-bindings>=11.8,<13"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
     "training": [
@@ -63,6 +65,7 @@ EXTRAS = {
     ],
     "test": [
         "cityscapesScripts>=2.2",
+        "cuda-bindings>=11.8",
         "hypothesis",
         "mypy>=1.10,<3",
         "onnx>=1.14",
@@ -85,7 +88,7 @@ setup(
     maintainer=MANIFEST.findtext("maintainer"),
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["engine/*.json", "demo/*.j2", "offline/*.j2", "pages/*.j2", "py.typed"]},
+    package_data={NAME: ["engine/*.json", "engine/*.ptx", "demo/*.j2", "offline/*.j2", "pages/*.j2", "py.typed"]},
     data_files=list(data_files()),
     python_requires=">=3.10",
     install_requires=RUN_TIME,

@@ -67,7 +67,7 @@ class Engine:
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) in px at which the network sees an image of `width` x `height`."""
-        return _network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
+        return network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
 
     def predict(self, images: NDArray[np.uint8], fx: float | Sequence[float] | None = None) -> Prediction:
         """Depth and labels of images, at the images' own size.
@@ -138,7 +138,7 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
         raise EngineError(f"unknown runtime {runtime!r}: choose one of {', '.join(RUNTIMES)}")
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
-    path = _find_engine(name_or_path)
+    path = find_engine(name_or_path)
     manifest = load_manifest(path.with_suffix(".json"))
     if path.suffix == ".json":
         path = path.with_name(manifest.onnx)
@@ -165,8 +165,8 @@ def shipped_engines() -> dict[str, Path]:
     return {path.stem[len(_NAME_PREFIX) :]: path for path in sorted(folder.glob(f"{_NAME_PREFIX}*.onnx"))}
 
 
-def _find_engine(name_or_path: str | Path) -> Path:
-    """The .onnx file or manifest that is meant."""
+def find_engine(name_or_path: str | Path) -> Path:
+    """The .onnx file or manifest that is meant; EngineError if there is none."""
     path = Path(name_or_path).expanduser()
     if path.suffix in (".onnx", ".json"):
         if not path.is_file():
@@ -185,7 +185,7 @@ def _find_engine(name_or_path: str | Path) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[int, int]:
+def network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[int, int]:
     """Sides that are multiples of `multiple`, shaped like width x height, with about `pixels` px, never enlarged."""
     shrink = min(1.0, math.sqrt(pixels / (width * height)))
 

@@ -22,12 +22,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridnet_ros.engine.choice import Source, choose_session, named_plan
 from hybridnet_ros.engine.errors import EngineError
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.engine.session import Session
 from hybridnet_ros.resources import ResourceError, share_path
 
-RUNTIMES = ("auto", "onnx_cuda", "onnx_cpu")
+RUNTIMES = ("auto", "tensorrt", "onnx_cuda", "onnx_cpu")
 
 _NAME_PREFIX = "hybridnet_"
 
@@ -127,8 +128,11 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
     """Opens an engine.
 
     Args:
-        name_or_path: name of a shipped engine, or a path to an .onnx file or to its .json manifest.
-        runtime: one of RUNTIMES. "auto" is ONNX Runtime on CUDA where that works, else on the CPU.
+        name_or_path: name of a shipped engine, or a path to an .onnx file, to a TensorRT .plan built from one, or to
+            the .json manifest of either.
+        runtime: one of RUNTIMES. "auto" is TensorRT where there is a plan for exactly this GPU and TensorRT that has
+            passed its parity gate (`hybridnet build-engine` makes one), else ONNX Runtime on CUDA where that works,
+            else on the CPU.
         threads: CPU threads to compute with; all cores this process may use when None.
 
     Raises:
@@ -138,20 +142,17 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
         raise EngineError(f"unknown runtime {runtime!r}: choose one of {', '.join(RUNTIMES)}")
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
-    path = find_engine(name_or_path)
+    name, plan = str(name_or_path), None
+    path = find_engine(name)
+    described = named_plan(path)
+    if described is not None:
+        name, plan = described.engine, path.with_suffix(".plan")
+        path = find_engine(name)
     manifest = load_manifest(path.with_suffix(".json"))
     if path.suffix == ".json":
         path = path.with_name(manifest.onnx)
-    onnx = manifest.read_onnx(path)
-
-    try:  # here and not at the top, so that all but opening an engine works on machines without ONNX Runtime
-        from hybridnet_ros.engine.onnx_engine import OnnxSession
-    except ImportError as error:
-        raise EngineError(
-            f"ONNX Runtime cannot be imported ({error}): install it with pip install onnxruntime"
-        ) from error
-    session = OnnxSession(onnx, path, runtime, threads or len(os.sched_getaffinity(0)))
-    engine = Engine(manifest, session)
+    source = Source(name, path, manifest, manifest.read_onnx(path), plan)
+    engine = Engine(manifest, choose_session(source, runtime, threads or len(os.sched_getaffinity(0))))
     _log.info("engine %s: %s", path.name, engine.description)
     return engine
 
@@ -166,9 +167,9 @@ def shipped_engines() -> dict[str, Path]:
 
 
 def find_engine(name_or_path: str | Path) -> Path:
-    """The .onnx file or manifest that is meant; EngineError if there is none."""
+    """The .onnx file, plan or manifest that is meant; EngineError if there is none."""
     path = Path(name_or_path).expanduser()
-    if path.suffix in (".onnx", ".json"):
+    if path.suffix in (".onnx", ".json", ".plan"):
         if not path.is_file():
             raise EngineError(
                 f"there is no engine {path}: give the path of an .onnx file or the name of a shipped engine "

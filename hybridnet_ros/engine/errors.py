@@ -19,5 +19,9 @@ class PlanError(EngineError):
     """A TensorRT plan cannot be built, written, read, or trusted."""
 
 
+class UnknownSizeError(PlanError):
+    """A TensorRT plan was not built for images of this size."""
+
+
 class BuildCancelled(PlanError):
     """Whoever asked for a plan stopped the build; nothing of it is left."""

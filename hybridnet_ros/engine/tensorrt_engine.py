@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.cuda import Cuda, Graph, Memory
-from hybridnet_ros.engine.errors import EngineError, TensorRTError
+from hybridnet_ros.engine.errors import EngineError, TensorRTError, UnknownSizeError
 from hybridnet_ros.engine.gpu_resize import GpuResize
 from hybridnet_ros.engine.plan_manifest import Size, build_command
 from hybridnet_ros.engine.plans import Plan
@@ -93,15 +93,11 @@ class TensorRTSession:
             self._network.close()
             self._cuda.close()
 
-    def takes(self, network_size: Size) -> bool:
-        """Was the plan built for this network size?"""
-        return network_size in self._manifest.key.profile.sizes
-
     def _refuse_unknown_size(self, camera: Size, network_size: Size) -> None:
-        if self.takes(network_size):
-            return
         key, cameras = self._manifest.key, (*self._manifest.cameras, camera)
-        raise EngineError(
+        if network_size in key.profile.sizes:
+            return
+        raise UnknownSizeError(
             f"the plan takes {key.profile} at network size, images of {camera[0]}x{camera[1]} need "
             f"{network_size[0]}x{network_size[1]}: run "
             f"{build_command(self._manifest.engine, key.precision, cameras, key.profile.batch)}"

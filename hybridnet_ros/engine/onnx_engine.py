@@ -72,6 +72,23 @@ class OnnxSession(ResizingSession):
         del self._session
 
 
+def run_as_written(onnx: bytes, images: NDArray[np.uint8]) -> dict[str, NDArray]:
+    """Every output of a network on the CPU, computed as its file says, without any optimisation.
+
+    Raises:
+        EngineError: ONNX Runtime cannot compute it; it has no bfloat16, for instance.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_NOTHING
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {"image": images}), strict=True))
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        raise EngineError(f"ONNX Runtime cannot compute the network: {_first_line(error)}") from error
+
+
 def _cuda_session(onnx: bytes, threads: int) -> tuple[ort.InferenceSession | None, str]:
     """A session on CUDA and why; or none, and why not."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():

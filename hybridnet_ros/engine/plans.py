@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from hybridnet_ros.engine.errors import BuildCancelled, PlanError
+from hybridnet_ros.engine.errors import PlanError
+from hybridnet_ros.engine.files import write_whole
 from hybridnet_ros.engine.manifest import Manifest
 from hybridnet_ros.engine.plan_manifest import (
     PlanKey,
@@ -34,8 +32,6 @@ from hybridnet_ros.engine.plan_manifest import (
 from hybridnet_ros.engine.tensorrt_module import TensorRT
 
 DEFAULT_PRECISION = "fp16"
-
-_LOCK_PERIOD_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -129,6 +125,24 @@ def find_plan(
     return Search(None, tuple(refused), command or build_command(engine, precision or DEFAULT_PRECISION, sizes, batch))
 
 
+def load_plan_file(path: Path, engine: str, manifest: Manifest, trt: TensorRT) -> Plan:
+    """The plan at `path`, in the cache or elsewhere, to run the engine of `manifest` with.
+
+    Raises:
+        PlanError: it is damaged, or was built for another ONNX file, TensorRT or GPU; says which, and what to run.
+    """
+    described = load_plan_manifest(path.with_suffix(".json"))
+    reasons = _misfits(described.key, manifest, trt, None, (), 1)
+    try:
+        data = read_plan(path, described)
+    except PlanError as error:
+        reasons.append(str(error))
+    if reasons:
+        again = build_command(engine, described.key.precision, described.cameras, described.key.profile.batch)
+        raise PlanError(f"the plan {path} is not for this: {', '.join(reasons)}: run {again}")
+    return Plan(path, described, data)
+
+
 def load_plan(key: PlanKey, network: str) -> Plan | None:
     """The plan of exactly this key; None if there is none or it is damaged."""
     path = plan_path(key, network)
@@ -204,79 +218,6 @@ def remove_plan(plan: Plan) -> None:
     """Takes a plan out of the cache."""
     plan.path.with_suffix(".json").unlink(missing_ok=True)
     plan.path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; raises OSError."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], bool]) -> Iterator[None]:
-    """Holds the lock of the plan at `path`, so that of several processes one builds it.
-
-    Args:
-        path: the plan.
-        waiting: called again and again while another process has the lock; False gives up.
-
-    Raises:
-        BuildCancelled: `waiting` gave up.
-        PlanError: the folder cannot be written.
-    """
-    lock = path.with_suffix(".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = _acquire(lock, waiting)
-    except OSError as error:
-        raise PlanError(
-            f"cannot write in {path.parent}: {error.strerror}; set HYBRIDNET_CACHE to a folder that can be written"
-        ) from error
-    with file:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def _acquire(lock: Path, waiting: Callable[[], bool]) -> BinaryIO:
-    """The lock file, open and locked."""
-    while True:
-        file = lock.open("wb")
-        try:
-            while not _try_lock(file):
-                if not waiting():
-                    raise BuildCancelled("stopped while another process was building the same plan")
-                time.sleep(_LOCK_PERIOD_S)
-            # Whoever had the lock removed the file at its end; a lock on a removed file locks nobody out.
-            if _is_file(lock, file.fileno()):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _manifests(network: str) -> list[tuple[Path, PlanManifest | PlanError]]:

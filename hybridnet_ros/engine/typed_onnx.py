@@ -19,7 +19,8 @@ from hybridnet_ros.engine.errors import EngineError
 
 HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
-_CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_QUANTISATION = ("QuantizeLinear", "DequantizeLinear")
 _NORMALISATION = ("Cast", "Transpose", "Mul", "Sub", "Add", "Div")
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 # Inputs that are float32 whatever the others are: Resize's region of interest and scales.
@@ -35,12 +36,13 @@ def to_half(network: ModelProto, precision: str) -> ModelProto:
     half = HALF_TYPES[precision]
     model = fold_constants(network)
     graph = model.graph
-    types = _element_types(model)
-    float32_nodes = _tail(graph) | _normalisation(graph)
+    types = element_types(model)
+    float32_nodes = float32_tail(graph) | _normalisation(graph)
     chosen = [
         index
         for index, node in enumerate(graph.node)
-        if index not in float32_nodes and any(types.get(name) == TensorProto.FLOAT for name in node.output)
+        if index not in float32_nodes
+        and any(types.get(name) == TensorProto.FLOAT for name in (*node.input, *node.output))
     ]
     if not chosen:
         raise EngineError(f"the network has no layer to compute in {precision}: take fp32")
@@ -56,7 +58,7 @@ def fold_constants(network: ModelProto) -> ModelProto:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     initial, kept = set(constants), []
     for node in graph.node:
-        if node.op_type == "Constant" or (node.input and all(not name or name in constants for name in node.input)):
+        if node.op_type not in _QUANTISATION and all(not name or name in constants for name in node.input):
             constants.update(_evaluate(node, constants, model))
         else:
             kept.append(node)
@@ -87,20 +89,20 @@ def _evaluate(node: NodeProto, constants: dict[str, NDArray], model: ModelProto)
     return {name: np.asarray(value) for name, value in zip(node.output, values, strict=True)}
 
 
-def _element_types(model: ModelProto) -> dict[str, int]:
+def element_types(model: ModelProto) -> dict[str, int]:
     """Element type of every tensor."""
     graph = shape_inference.infer_shapes(model, strict_mode=True).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
     return {**types, **{tensor.name: tensor.data_type for tensor in graph.initializer}}
 
 
-def _tail(graph: GraphProto) -> set[int]:
+def float32_tail(graph: GraphProto) -> set[int]:
     """Nodes from the last convolution before each output on."""
     producer = {name: index for index, node in enumerate(graph.node) for name in node.output}
     return _reached(
         (producer[output.name] for output in graph.output),
         lambda index: (
-            () if graph.node[index].op_type in _CONVOLUTIONS else
+            () if graph.node[index].op_type in CONVOLUTIONS else
             (producer[name] for name in graph.node[index].input if name in producer)
         ),
     )  # fmt: skip

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "build-engine": ("hybridnet_ros.build_engine", "a TensorRT plan of an engine, for this machine's GPU"),
     "benchmark": ("hybridnet_ros.benchmark.command", "how fast the network and the node are on this machine"),
     "compare": ("hybridnet_ros.offline.compare_command", "two evaluations side by side, and where they differ most"),
     "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),

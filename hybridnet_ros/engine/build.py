@@ -26,7 +26,6 @@ from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.engine.parity import ParityError, check_plan, real_images
 from hybridnet_ros.engine.plan_manifest import PRECISIONS, PlanKey, PlanManifest, PlanParity, Profile, Size
 from hybridnet_ros.engine.plans import (
-    DEFAULT_PRECISION,
     Plan,
     load_plan,
     plan_path,
@@ -47,9 +46,9 @@ class Built:
 
 
 def build_plan(
-    engine: str = "driving",
-    precision: str = DEFAULT_PRECISION,
-    cameras: Sequence[Size] = (),
+    engine: str,
+    precision: str,
+    cameras: Sequence[Size],
     batch: int = 1,
     progress: Progress = lambda phase, fraction: None,
     stop: threading.Event | None = None,
@@ -60,7 +59,7 @@ def build_plan(
     Args:
         engine: name of a shipped engine or path of an .onnx file.
         precision: one of PRECISIONS.
-        cameras: (width, height) in px of the images it is to take; the size it was trained for when empty.
+        cameras: (width, height) in px of the images it is to take.
         batch: most images at once.
         progress: called now and then, from other threads too.
         stop: set by another thread to give up; Ctrl-C does so as well.
@@ -76,12 +75,12 @@ def build_plan(
     stop = stop or threading.Event()
     if precision not in PRECISIONS:
         raise PlanError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    if batch < 1 or any(side < 1 for camera in cameras for side in camera):
-        raise PlanError(f"batch and sizes must be at least 1, got batch {batch} and {list(cameras)}")
+    if batch < 1 or not cameras or any(side < 1 for camera in cameras for side in camera):
+        raise PlanError(f"one image size at least, and no number below 1: got sizes {list(cameras)}, batch {batch}")
     path = find_engine(engine)
     manifest = load_manifest(path.with_suffix(".json"))
     onnx = manifest.read_onnx(path.with_name(manifest.onnx) if path.suffix == ".json" else path)
-    cameras = tuple(dict.fromkeys(cameras)) or ((manifest.input.width, manifest.input.height),)
+    cameras = tuple(dict.fromkeys(cameras))
     profile = Profile(tuple(dict.fromkeys(_network_size(manifest, camera) for camera in cameras)), batch)
     trt = load_tensorrt(_gpu())
     key = PlanKey.of(manifest.onnx_sha256, trt, precision, profile)
@@ -166,9 +165,7 @@ def _rewrite(onnx: bytes, trt: TensorRT, precision: str, profile: Profile, calib
     try:  # the package onnx is an extra: plans are built on few machines
         from hybridnet_ros.engine import typed_onnx
     except ImportError as error:
-        raise PlanError(
-            f"rewriting a network needs the module {error.name}: pip install 'hybridnet_ros[tensorrt]'"
-        ) from error
+        raise PlanError(f"rewriting a network needs the module {error.name}: pip install onnx") from error
     network = typed_onnx.fold_constants(typed_onnx.load_onnx(onnx))
     if precision == "int8":
         from hybridnet_ros.engine.quantize import quantize

@@ -18,6 +18,8 @@ from hybridnet_ros.engine.tensorrt_module import TensorRT
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and how much of it is done (0 to 1) where that is known."""
 
+BUILDER_THREAD = "TensorRT builder"
+
 _WORKSPACE = 1 << 30  # bytes of scratch memory that a layer may use
 _LOOK_S = 0.1
 _EXPECTED = {"image": ("UINT8", 4), "depth": ("FLOAT", 3), "labels": ("UINT8", 3), "confidence": ("UINT8", 3)}
@@ -126,7 +128,7 @@ def _serialise(
         except Exception as error:  # pybind11's, for the thread that waits
             done.append(error)
 
-    thread = threading.Thread(target=work, name="TensorRT builder", daemon=True)
+    thread = threading.Thread(target=work, name=BUILDER_THREAD, daemon=True)
     started = time.monotonic()
     thread.start()
     try:
@@ -173,7 +175,7 @@ def _timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Iterator[Non
 def _unreadable(trt: TensorRT, parser: Any) -> PlanError:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     trt.logger.clear()
-    reasons = "; ".join(dict.fromkeys(error.desc().strip().splitlines()[0] for error in errors)) or "no reason given"
+    reasons = "; ".join(dict.fromkeys(" ".join(error.desc().split()) for error in errors)) or "no reason given"
     return PlanError(
         f"{trt.product} cannot take this network: {reasons}; run it with the runtime onnx_cuda or onnx_cpu, "
         "or export it without that operator"

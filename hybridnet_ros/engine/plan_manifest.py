@@ -205,8 +205,8 @@ class PlanManifest:
 
 
 def build_command(engine: str, precision: str, cameras: Sequence[Size], batch: int) -> str:
-    """The command line that builds a plan."""
-    sizes = "".join(f" --size {width}x{height}" for width, height in cameras)
+    """The command line that builds a plan; the user puts the size in where none is known."""
+    sizes = "".join(f" --size {width}x{height}" for width, height in cameras) or " --size WIDTHxHEIGHT"
     return f"hybridnet build-engine {shlex.quote(engine)} --precision {precision}{sizes} --batch {batch}"
 
 

@@ -30,6 +30,13 @@ _IMAGE_CHANNELS = 4
 _PROCESSOR_OPERATORS = ("Conv", "Clip", "Relu", "Add", "Concat", "Resize", "AveragePool")
 # TensorRT fuses an activation with what is before it by itself: it wants Q/DQ on the inputs alone.
 _TENSORRT_OPERATORS = ("Conv", "Add")
+_TENSORRT_OPTIONS = {
+    "OpTypesToExcludeOutputQuantization": list(_TENSORRT_OPERATORS),
+    # TensorRT refuses 32-bit integers there.
+    "QuantizeBias": False,
+    # What is not in 8 bits is in 16, the scales too: none may be below the least normal number of float16.
+    "MinimumRealRange": 2 * 127 * 2.0**-14,
+}
 
 
 def quantize(network: ModelProto, images: Sequence[NDArray[np.uint8]], symmetric: bool) -> ModelProto:
@@ -75,7 +82,7 @@ def quantize(network: ModelProto, images: Sequence[NDArray[np.uint8]], symmetric
                     "WeightSymmetric": True,
                     # The mean of the images' extremes: one odd image does not coarsen all others.
                     "CalibMovingAverage": True,
-                    "OpTypesToExcludeOutputQuantization": list(_TENSORRT_OPERATORS) if symmetric else [],
+                    **(_TENSORRT_OPTIONS if symmetric else {}),
                 },
             )
         return _without_unused_domains(onnx.load(str(result)))

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+    version_converter,
+)
 from onnx.reference import ReferenceEvaluator
 
 from hybridnet_ros.engine.errors import EngineError
@@ -20,6 +29,7 @@ from hybridnet_ros.engine.errors import EngineError
 HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 CONVOLUTIONS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_QUANTISED_HALF_OPSET = 19
 _QUANTISATION = ("QuantizeLinear", "DequantizeLinear")
 _NORMALISATION = ("Cast", "Transpose", "Mul", "Sub", "Add", "Div")
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -34,6 +44,9 @@ def to_half(network: ModelProto, precision: str) -> ModelProto:
         EngineError: the network has no layer that could compute in 16 bits.
     """
     half = HALF_TYPES[precision]
+    if any(node.op_type in _QUANTISATION for node in network.graph.node):
+        # The first whose QuantizeLinear and DequantizeLinear know float16.
+        network = version_converter.convert_version(network, _QUANTISED_HALF_OPSET)
     model = fold_constants(network)
     graph = model.graph
     types = element_types(model)

@@ -43,6 +43,7 @@ PACKAGES = (
     Package("jsonschema", "jsonschema", "no manifest can be read", needed=True),
     Package("yaml", "PyYAML", "no configuration can be read", needed=True),
     Package("onnxruntime", "onnxruntime", "no ONNX engine runs", needed=True),
+    Package("openvino", "openvino", "no runtime openvino, which is faster on processors with bfloat16"),
     Package("rclpy", "ros-jazzy-rclpy", "no node: source a ROS 2 installation, or `pip install '.[ros]'`"),
     Package("cv_bridge", "", "OpenCV converts unusual image encodings instead"),
     Package("sensor_msgs_py", "", "NumPy packs point clouds instead"),

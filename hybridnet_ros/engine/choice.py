@@ -48,6 +48,8 @@ def choose_session(source: Source, runtime: str, threads: int) -> Session:
     """
     if runtime in ("onnx_cpu", "onnx_cuda"):
         return onnx_session(source, runtime, threads)
+    if runtime == "openvino":
+        return _openvino_session(source, threads)
     try:
         tensorrt = _tensorrt_session(source)
     except EngineError as error:
@@ -68,6 +70,17 @@ def onnx_session(source: Source, runtime: str, threads: int) -> Session:
             f"ONNX Runtime cannot be imported ({error}): install it with pip install onnxruntime"
         ) from error
     return OnnxSession(source.onnx, source.path, runtime, threads)
+
+
+def _openvino_session(source: Source, threads: int) -> Session:
+    try:  # OpenVINO is an extra
+        from hybridnet_ros.engine.openvino_engine import OpenVinoSession
+    except ImportError as error:
+        raise EngineError(
+            f"runtime openvino: OpenVINO cannot be imported ({error}): install it with pip install openvino, "
+            "or choose the runtime onnx_cpu or auto"
+        ) from error
+    return OpenVinoSession(source.onnx, source.path, threads)
 
 
 def named_plan(path: Path) -> PlanManifest | None:

@@ -28,7 +28,7 @@ from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.engine.session import Session
 from hybridnet_ros.resources import ResourceError, share_path
 
-RUNTIMES = ("auto", "tensorrt", "onnx_cuda", "onnx_cpu")
+RUNTIMES = ("auto", "tensorrt", "onnx_cuda", "openvino", "onnx_cpu")
 
 _NAME_PREFIX = "hybridnet_"
 

@@ -134,7 +134,7 @@ def test_cuda_asked_for_and_absent_is_refused_with_the_remedy(tmp_path):
 
 def test_an_unknown_runtime_lists_the_known_ones(tmp_path):
     with pytest.raises(
-        EngineError, match="unknown runtime 'opencl': choose one of auto, tensorrt, onnx_cuda, onnx_cpu"
+        EngineError, match="unknown runtime 'opencl': choose one of auto, tensorrt, onnx_cuda, openvino, onnx_cpu"
     ):
         open_engine(write_tiny_engine(tmp_path), runtime="opencl")
 

@@ -169,21 +169,30 @@ def _timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Iterator[Non
     yield
     with contextlib.suppress(OSError):  # it only saves time
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(path, bytes(memoryview(config.get_timing_cache().serialize())))
+        timing_cache = config.get_timing_cache()
+        write_whole(path, bytes(memoryview(timing_cache.serialize())))
 
 
 def _unreadable(trt: TensorRT, parser: Any) -> PlanError:
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    reasons = []
+    for index in range(parser.num_errors):
+        parser_error = parser.get_error(index)
+        reason = " ".join(parser_error.desc().split())
+        if trt.has("ParserError.node_operator"):
+            name = parser_error.node_name()
+            reason = f"operator {parser_error.node_operator()}{f' ({name})' if name else ''}: {reason}"
+        reasons.append(reason)
+    if not trt.has("ParserError.node_operator"):
+        reasons += [line for line in trt.logger.errors if "While parsing node" in line]
     trt.logger.clear()
-    reasons = "; ".join(dict.fromkeys(" ".join(error.desc().split()) for error in errors)) or "no reason given"
     return PlanError(
-        f"{trt.product} cannot take this network: {reasons}; run it with the runtime onnx_cuda or onnx_cpu, "
-        "or export it without that operator"
+        f"{trt.product} cannot take this network; {'; '.join(dict.fromkeys(reasons))}; run it with the runtime "
+        "onnx_cuda or onnx_cpu, or export it without that operator"
     )
 
 
-def _tensor(tensor: Any) -> Tensor:
-    return Tensor(tensor.name, tensor.dtype.name, tuple(tensor.shape))
+def _tensor(network_tensor: Any) -> Tensor:
+    return Tensor(network_tensor.name, network_tensor.dtype.name, tuple(network_tensor.shape))
 
 
 def _check_tensors(tensors: tuple[Tensor, ...]) -> None:

@@ -190,7 +190,6 @@ def _logger(flavour: str) -> Any:
 
 def logger_class(module: Any) -> type:
     """A class of loggers that keep errors and warnings for exceptions; everything goes to our log at debug level."""
-    severity = module.ILogger.Severity
 
     class Logger(module.ILogger):  # type: ignore[name-defined,misc]
         """Keeps the latest messages: `errors` (also what TensorRT calls internal errors) and `warnings`."""
@@ -202,10 +201,14 @@ def logger_class(module: Any) -> type:
 
         def log(self, level: Any, message: str) -> None:
             """Called by TensorRT, from any thread; an exception must not get back to it."""
-            kept = {severity.INTERNAL_ERROR: self.errors, severity.ERROR: self.errors, severity.WARNING: self.warnings}
-            if level in kept:
-                kept[level].append(message)
-                del kept[level][:-_KEPT_MESSAGES]
+            kept = None
+            if level in (module.ILogger.INTERNAL_ERROR, module.ILogger.ERROR):
+                kept = self.errors
+            elif level == module.ILogger.WARNING:
+                kept = self.warnings
+            if kept is not None:
+                kept.append(message)
+                del kept[:-_KEPT_MESSAGES]
             _log.debug("%s: %s", module.__name__, message)
 
         def clear(self) -> None:

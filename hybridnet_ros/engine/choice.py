@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +61,7 @@ def choose_session(source: Source, runtime: str, threads: int) -> Session:
         session = onnx_session(source, "auto", threads)
         session.description += f"; no TensorRT: {_brief(error)}"
         return session
-    return tensorrt if runtime == "tensorrt" else _TensorRTOrOnnx(tensorrt, source, threads)
+    return _ByPlans(tensorrt, source, partial(onnx_session, source, "auto", threads) if runtime == "auto" else None)
 
 
 def onnx_session(source: Source, runtime: str, threads: int) -> Session:
@@ -94,11 +97,11 @@ def named_plan(path: Path) -> PlanManifest | None:
     return None
 
 
-def _tensorrt_session(source: Source) -> Session:
-    """A session on a plan that is right for this GPU and has passed its parity gate."""
+def _tensorrt_session(source: Source, sizes: Sequence[tuple[int, int]] = ()) -> Session:
+    """A session on a plan for network `sizes` that is right for this GPU and has passed its parity gate."""
     gpu = find_gpu()
     trt = load_tensorrt(gpu)
-    plan = _plan(source, trt)
+    plan = _plan(source, trt, sizes)
     try:  # cuda-python is an extra, and not needed unless there is a plan
         from hybridnet_ros.engine.tensorrt_engine import TensorRTSession
     except ImportError as error:
@@ -114,10 +117,10 @@ def _tensorrt_session(source: Source) -> Session:
     return session
 
 
-def _plan(source: Source, trt: TensorRT) -> Plan:
-    if source.plan is not None:
+def _plan(source: Source, trt: TensorRT, sizes: Sequence[tuple[int, int]]) -> Plan:
+    if source.plan is not None and not sizes:
         return load_plan_file(source.plan, source.name, source.manifest, trt)
-    search = find_plan(source.name, source.manifest, trt)
+    search = find_plan(source.name, source.manifest, trt, sizes=sizes)
     if search.plan is None:
         raise PlanError(search.reason)
     return search.plan
@@ -132,7 +135,7 @@ def _pass_gate(source: Source, plan: Plan, session: Session, gpu: Gpu) -> None:
 
     _log.info("checking the plan %s against its ONNX file: %s", plan.path.name, unchecked)
     try:
-        parity = check_plan(plan, source.onnx, session)
+        parity = check_plan(plan, source.onnx, session, gpu)
     except ParityError:
         if source.plan is None:
             remove_plan(plan)
@@ -145,29 +148,43 @@ def _brief(error: EngineError) -> str:
     return "no NVIDIA GPU" if isinstance(error, NoGpuError) else str(error)
 
 
-class _TensorRTOrOnnx:
-    """TensorRT for the sizes its plan was built for, ONNX Runtime for others, so that "auto" takes any camera."""
+class _ByPlans:
+    """TensorRT with one plan, with others of the cache for the sizes they were built for, and else ONNX Runtime."""
 
-    def __init__(self, tensorrt: Session, source: Source, threads: int) -> None:
-        self.runtime, self.description = tensorrt.runtime, tensorrt.description
-        self._tensorrt, self._source, self._threads = tensorrt, source, threads
-        self._onnx: Session | None = None
-        self._told: set[tuple[int, int]] = set()
+    def __init__(self, first: Session, source: Source, fallback: Callable[[], Session] | None) -> None:
+        self.runtime, self.description = first.runtime, first.description
+        self._first, self._source, self._fallback = first, source, fallback
+        self._others: dict[tuple[int, int], Session] = {}
+        self._lock = threading.Lock()
 
     def predict(self, images: NDArray[np.uint8], network_size: tuple[int, int], scales: NDArray[np.float32]) -> Maps:
         """See `Session.predict`."""
+        session = self._others.get(network_size, self._first)
         try:
-            return self._tensorrt.predict(images, network_size, scales)
+            return session.predict(images, network_size, scales)
         except UnknownSizeError as error:
-            if self._onnx is None:
-                self._onnx = onnx_session(self._source, "auto", self._threads)
-            if network_size not in self._told:
-                self._told.add(network_size)
-                _log.warning("%s runs on %s: %s", self._source.path.name, self._onnx.description, error)
-        return self._onnx.predict(images, network_size, scales)
+            with self._lock:
+                if network_size not in self._others:
+                    self._others[network_size] = self._other(network_size, error)
+        return self._others[network_size].predict(images, network_size, scales)
 
     def close(self) -> None:
-        """Frees both."""
-        self._tensorrt.close()
-        if self._onnx is not None:
-            self._onnx.close()
+        """Frees all."""
+        for session in {id(one): one for one in (self._first, *self._others.values())}.values():
+            session.close()
+
+    def _other(self, network_size: tuple[int, int], error: UnknownSizeError) -> Session:
+        """What runs a size that the first plan does not take; raises `error` if nothing does."""
+        name = self._source.path.name
+        try:
+            session = _tensorrt_session(self._source, (network_size,))
+        except EngineError:
+            if self._fallback is None:
+                raise error from None
+            session = (
+                next((one for one in self._others.values() if one.runtime != self.runtime), None) or self._fallback()
+            )
+            _log.warning("%s also runs on %s: %s", name, session.description, error)
+        else:
+            _log.info("%s also runs on %s", name, session.description)
+        return session

@@ -106,11 +106,11 @@ def find_plan(
     Whether the plan's parity still has to be measured here, `plan.manifest.unchecked(gpu)` says.
     """
     refused, command = [], None
-    for path, described in _manifests(manifest.network):
+    for path, described in kept_plans(manifest.network):
         if isinstance(described, PlanError):
             refused.append(str(described))
             continue
-        reasons = _misfits(described.key, manifest, trt, precision, sizes, batch)
+        reasons = misfits(described.key, manifest, trt, precision, sizes, batch)
         if not reasons:
             try:
                 return Search(Plan(path, described, read_plan(path, described)), (), described.command)
@@ -125,6 +125,44 @@ def find_plan(
     return Search(None, tuple(refused), command or build_command(engine, precision or DEFAULT_PRECISION, sizes, batch))
 
 
+def kept_plans(network: str) -> list[tuple[Path, PlanManifest | PlanError]]:
+    """Every plan of a network in the cache, the newest first, then what cannot be read."""
+    found: list[tuple[Path, PlanManifest]] = []
+    broken: list[tuple[Path, PlanManifest | PlanError]] = []
+    for path in sorted(_plans().glob(f"{_file_name(network)}-*.json")):
+        try:
+            described = load_plan_manifest(path)
+        except PlanError as error:
+            broken.append((path, error))
+            continue
+        if described.network == network:
+            found.append((path.with_suffix(".plan"), described))
+    return [*sorted(found, key=lambda each: each[1].built, reverse=True), *broken]
+
+
+def misfits(
+    key: PlanKey, manifest: Manifest, trt: TensorRT, precision: str | None, sizes: Sequence[Size], batch: int
+) -> list[str]:
+    """Why a plan is not the one to run an engine with (see `find_plan`), each as a clause; empty if it is."""
+    reasons = []
+    if key.onnx_sha256 != manifest.onnx_sha256:
+        reasons.append("it was built from another ONNX file")
+    if key.flavour != trt.flavour or key.version != trt.version:
+        reasons.append(f"it was built by {key.flavour} {key.version}, this is {trt.flavour} {trt.version}")
+    if key.system != trt.system:
+        reasons.append(f"it was built for {key.system}, this is {trt.system}")
+    if trt.gpu is not None and not runs_on(key.compute_capability, trt.gpu):
+        reasons.append(
+            f"it was built for GPUs of compute capability {key.compute_capability}, "
+            f"this is {trt.gpu.name} with {trt.gpu.compute_capability}"
+        )
+    if precision not in (None, key.precision):
+        reasons.append(f"it is {key.precision}, not {precision}")
+    if not key.profile.covers(sizes, batch):
+        reasons.append(f"it takes {key.profile}")
+    return reasons
+
+
 def load_plan_file(path: Path, engine: str, manifest: Manifest, trt: TensorRT) -> Plan:
     """The plan at `path`, in the cache or elsewhere, to run the engine of `manifest` with.
 
@@ -132,7 +170,7 @@ def load_plan_file(path: Path, engine: str, manifest: Manifest, trt: TensorRT) -
         PlanError: it is damaged, or was built for another ONNX file, TensorRT or GPU; says which, and what to run.
     """
     described = load_plan_manifest(path.with_suffix(".json"))
-    reasons = _misfits(described.key, manifest, trt, None, (), 1)
+    reasons = misfits(described.key, manifest, trt, None, (), 1)
     try:
         data = read_plan(path, described)
     except PlanError as error:
@@ -218,44 +256,6 @@ def remove_plan(plan: Plan) -> None:
     """Takes a plan out of the cache."""
     plan.path.with_suffix(".json").unlink(missing_ok=True)
     plan.path.unlink(missing_ok=True)
-
-
-def _manifests(network: str) -> list[tuple[Path, PlanManifest | PlanError]]:
-    """Every plan of a network, the newest first, then what cannot be read."""
-    found: list[tuple[Path, PlanManifest]] = []
-    broken: list[tuple[Path, PlanManifest | PlanError]] = []
-    for path in sorted(_plans().glob(f"{_file_name(network)}-*.json")):
-        try:
-            described = load_plan_manifest(path)
-        except PlanError as error:
-            broken.append((path, error))
-            continue
-        if described.network == network:
-            found.append((path.with_suffix(".plan"), described))
-    return [*sorted(found, key=lambda each: each[1].built, reverse=True), *broken]
-
-
-def _misfits(
-    key: PlanKey, manifest: Manifest, trt: TensorRT, precision: str | None, sizes: Sequence[Size], batch: int
-) -> list[str]:
-    """Why a plan is not the right one, each as a clause; empty if it is."""
-    reasons = []
-    if key.onnx_sha256 != manifest.onnx_sha256:
-        reasons.append("it was built from another ONNX file")
-    if key.flavour != trt.flavour or key.version != trt.version:
-        reasons.append(f"it was built by {key.flavour} {key.version}, this is {trt.flavour} {trt.version}")
-    if key.system != trt.system:
-        reasons.append(f"it was built for {key.system}, this is {trt.system}")
-    if trt.gpu is not None and not runs_on(key.compute_capability, trt.gpu):
-        reasons.append(
-            f"it was built for GPUs of compute capability {key.compute_capability}, "
-            f"this is {trt.gpu.name} with {trt.gpu.compute_capability}"
-        )
-    if precision not in (None, key.precision):
-        reasons.append(f"it is {key.precision}, not {precision}")
-    if not key.profile.covers(sizes, batch):
-        reasons.append(f"it takes {key.profile}")
-    return reasons
 
 
 def _plans() -> Path:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stand_in
+from onnx import numpy_helper
 
-from hybridnet_ros.engine import EngineError, choice, open_engine, parity
+from hybridnet_ros.engine import EngineError, choice, open_engine
 from hybridnet_ros.engine.errors import TensorRTError
-from hybridnet_ros.engine.plan_manifest import PlanParity
+from hybridnet_ros.engine.plan_manifest import PlanParity, load_plan_manifest
 from hybridnet_ros.engine.plans import Plan, save_plan
-from tiny import write_tiny_engine
+from tiny import tiny_network, write_tiny_engine
 
 PICTURE = np.full((1, 64, 96, 3), 100, np.uint8)
 
@@ -32,10 +33,10 @@ def passed(gpu) -> PlanParity:
     return PlanParity(gpu.name, gpu.driver, 1, {"labels_disagreement": 0.0}, {"labels_disagreement": 0.1})
 
 
-def keep_plan(onnx: Path, checked: bool = True, data: bytes | None = None, **changes) -> Plan:
+def keep_plan(onnx: Path, checked: bool = True, data: bytes | None = None, size=(96, 64), **changes) -> Plan:
     """A plan of `onnx` in the cache, whose key has `changes`."""
     trt = stand_in.tensorrt()
-    plan = stand_in.plan(onnx, trt, [(96, 64)])
+    plan = stand_in.plan(onnx, trt, [size])
     key = dataclasses.replace(plan.manifest.key, **changes)
     data = data or plan.data
     manifest = dataclasses.replace(
@@ -98,7 +99,7 @@ def test_a_plan_for_something_else_is_refused_with_the_command(onnx, changes, re
 
 
 def test_without_a_plan_the_command_is_said(onnx):
-    command = f"run hybridnet build-engine {onnx} --precision fp16 --batch 1"
+    command = f"run hybridnet build-engine {onnx} --precision fp16 --size WIDTHxHEIGHT --batch 1"
     with pytest.raises(EngineError) as refused:
         open_engine(onnx, "tensorrt")
     assert str(refused.value) == f"runtime tensorrt: no plan was built yet: {command}"
@@ -139,11 +140,22 @@ def test_auto_runs_other_sizes_in_onnx_runtime_and_says_so_once(onnx, caplog):
             assert engine.predict(wide).labels.shape == (1, 375, 1242)
             assert engine.predict(PICTURE).labels.shape == (1, 64, 96)
     [line] = caplog.messages
-    assert line.startswith("tiny.onnx runs on ONNX Runtime ") and line.endswith(
+    assert line.startswith("tiny.onnx also runs on ONNX Runtime ") and line.endswith(
         build(onnx, "--size 96x64 --size 1242x375 ")
     )
     with open_engine(onnx, "tensorrt") as engine, pytest.raises(EngineError, match="the plan takes 96x64"):
         engine.predict(wide)
+
+
+@pytest.mark.parametrize("runtime", ["auto", "tensorrt"])
+def test_every_plan_of_the_cache_counts(onnx, caplog, runtime):
+    plans = [keep_plan(onnx), keep_plan(onnx, size=(128, 32))]
+    with caplog.at_level(logging.INFO, "hybridnet"), open_engine(onnx, runtime) as engine:
+        for _ in range(2):
+            engine.predict(np.full((1, 375, 1242, 3), 100, np.uint8))
+            engine.predict(PICTURE)
+    assert len(caplog.messages) == 2
+    assert {plan.path.name in "".join(caplog.messages) for plan in plans} == {True}
 
 
 def test_without_cuda_python_the_remedy_is_said(onnx, monkeypatch):
@@ -179,29 +191,25 @@ def test_no_tensorrt_is_said_with_the_remedy(onnx, monkeypatch):
         )
 
 
-def test_a_plan_that_was_not_checked_on_this_gpu_goes_through_its_gate_first(onnx, caplog, monkeypatch):
+def test_a_plan_that_was_not_checked_on_this_gpu_goes_through_its_gate_first(onnx, caplog):
     plan = keep_plan(onnx, checked=False)
-    seen = []
-
-    def check(plan, content, session):
-        seen.append((plan.path, content))
-        return passed(stand_in.tensorrt().gpu)
-
-    monkeypatch.setattr(parity, "check_plan", check, raising=False)
-    for _ in range(2):
-        with caplog.at_level(logging.INFO, "hybridnet"), open_engine(onnx) as engine:
-            assert engine.runtime == "tensorrt"
-    assert seen == [(plan.path, onnx.read_bytes())]
+    assert load_plan_manifest(plan.path.with_suffix(".json")).parity is None
+    with caplog.at_level(logging.INFO, "hybridnet"), open_engine(onnx) as engine:
+        assert engine.runtime == "tensorrt"
     assert "its parity was not measured yet: it was built without a GPU" in caplog.messages[0]
-
-
-def test_a_plan_that_fails_its_gate_is_not_used_and_not_kept(onnx, monkeypatch):
-    plan = keep_plan(onnx, checked=False)
-
-    def check(plan, content, session):
-        raise parity.ParityError("labels disagreement is 0.9")
-
-    monkeypatch.setattr(parity, "check_plan", check, raising=False)
+    measured = load_plan_manifest(plan.path.with_suffix(".json")).parity
+    assert measured.gpu == stand_in.tensorrt().gpu.name and measured.images >= 8
+    caplog.clear()
     with open_engine(onnx) as engine:
-        assert engine.runtime == "onnx_cpu" and "no TensorRT: labels disagreement is 0.9" in engine.description
+        assert engine.runtime == "tensorrt"
+    assert not any("checking the plan" in message for message in caplog.messages)
+
+
+def test_a_plan_that_fails_its_gate_is_not_used_and_not_kept(onnx):
+    other = tiny_network()
+    [bias] = [value for value in other.graph.initializer if value.name == "depth_bias"]
+    bias.CopyFrom(numpy_helper.from_array(np.array([30.0], np.float32), "depth_bias"))
+    plan = keep_plan(onnx, checked=False, data=other.SerializeToString())
+    with open_engine(onnx) as engine:
+        assert engine.runtime == "onnx_cpu" and "depth abs rel is " in engine.description
     assert not plan.path.exists()

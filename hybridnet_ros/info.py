@@ -14,11 +14,12 @@ from pathlib import Path
 
 from hybridnet_ros.engine import EngineError, ManifestError, open_engine
 from hybridnet_ros.engine.engine import shipped_engines
+from hybridnet_ros.engine.gpu_report import describe_gpu, describe_plans
 from hybridnet_ros.resources import ResourceError, share_path
 
 DESCRIPTION = """\
-Says which engine would run on what, what is known of it, and which of the packages that hybridnet_ros can use are
-installed. The exit code is 0 only if the engine opens.
+Says which engine would run on what, what is known of it, which GPU, TensorRT and plans there are for it, and which of
+the packages that hybridnet_ros can use are installed. The exit code is 0 only if the engine opens.
 """
 EXAMPLES = """\
 examples:
@@ -86,6 +87,7 @@ def describe_installation() -> Iterator[str]:
         yield f"shipped files in {share_path('config').parent}"
     except ResourceError as error:
         yield f"warning: {error}"
+    yield from describe_gpu()
     for package in PACKAGES:
         yield _describe_package(package)
 
@@ -117,6 +119,7 @@ def describe_engine(name_or_path: str, runtime: str) -> Iterator[str]:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         yield f"  {name:<{width}}  {value}"
+    yield from describe_plans(manifest)
 
 
 def _describe_package(package: Package) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hybridnet_ros.engine import EngineError, open_engine
 from hybridnet_ros.engine.background_build import BackgroundBuild, Order
 from hybridnet_ros.engine.errors import BuildCancelled, PlanError
+from hybridnet_ros.engine.gpu_report import describe_plans
 from hybridnet_ros.engine.plan_manifest import load_plan_manifest
 from tiny import write_tiny_engine
 
@@ -54,6 +55,9 @@ def test_the_plan_comes_and_is_refused_where_there_is_no_gpu(tmp_path):
         open_engine(plan)
     with open_engine(onnx) as engine:
         assert engine.description.endswith("; no TensorRT: no NVIDIA GPU")
+        kept, validity = list(describe_plans(engine.manifest))[1:]
+    assert plan.name in kept and "fp32, 128x64, batch 1 to 2, tensorrt_rtx" in kept
+    assert validity == "    whole, and for this TensorRT; there is no GPU to use it on"
 
 
 def test_what_cannot_be_built_is_said_as_on_the_command_line(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import stand_in
 from onnx import numpy_helper
 
-from hybridnet_ros.engine import EngineError, choice, open_engine
+from hybridnet_ros.engine import EngineError, choice, gpu_report, load_manifest, open_engine
 from hybridnet_ros.engine.errors import TensorRTError
 from hybridnet_ros.engine.plan_manifest import PlanParity, load_plan_manifest
 from hybridnet_ros.engine.plans import Plan, save_plan
@@ -156,6 +156,27 @@ def test_every_plan_of_the_cache_counts(onnx, caplog, runtime):
             engine.predict(PICTURE)
     assert len(caplog.messages) == 2
     assert {plan.path.name in "".join(caplog.messages) for plan in plans} == {True}
+
+
+def test_info_says_what_there_is_and_which_plans_are_right(onnx, monkeypatch):
+    monkeypatch.setattr(gpu_report, "load_tensorrt", lambda gpu: stand_in.tensorrt())
+    assert list(gpu_report.describe_gpu()) == [
+        "GPU a CPU that stands in for a GPU, compute capability 8.0, 1.0 GiB, driver for CUDA 12.4",
+        "TensorRT 0.0.0",
+        "cuda-python installed",
+    ]
+    manifest = load_manifest(onnx.with_suffix(".json"))
+    assert list(gpu_report.describe_plans(manifest))[0].endswith(": none")
+    plans = {
+        keep_plan(onnx).path.name: "valid here",
+        keep_plan(onnx, checked=False, size=(32, 32)).path.name: "valid here once it has passed its parity gate: its",
+        keep_plan(onnx, version="0.0.1").path.name: "not for this machine: it was built by tensorrt 0.0.1, this is",
+    }
+    lines = list(gpu_report.describe_plans(manifest))
+    assert lines[0].endswith(": 3")
+    for name, validity in plans.items():
+        [index] = [index for index, line in enumerate(lines) if name in line]
+        assert lines[index + 1].strip().startswith(validity)
 
 
 def test_without_cuda_python_the_remedy_is_said(onnx, monkeypatch):

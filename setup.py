@@ -49,7 +49,7 @@ EXTRAS = {
     # `hybridnet view`, in a window and as a video. The viewer needs NumPy 2, which a ROS installation may not have.
     "view": ["av>=12", "rerun-sdk>=0.28"],
     # Beside TensorRT or TensorRT-RTX. Version 12 works with newer drivers too, 13 with no older ones.
-    "tensorrt": ["cuda-bindings>=11.8,<13"],
+    "tensorrt": ["cuda-bindings>=11.8,<13", "onnx>=1.14"],
     # The runtime `openvino`: on processors with bfloat16 faster than ONNX Runtime.
     "openvino": ["openvino>=2024.4"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.

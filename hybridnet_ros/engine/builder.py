@@ -122,18 +122,21 @@ def _serialise(
         config.progress_monitor = _monitor_class(trt.module)(progress, stop)
     done: list[Any] = []
 
+    # Not the thread's own join: interrupted by Ctrl-C, Python 3.11 takes the thread for ended.
+    ended = threading.Event()
+
     def work() -> None:
         try:
             done.append(builder.build_serialized_network(network, config))
         except Exception as error:  # pybind11's, for the thread that waits
             done.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name=BUILDER_THREAD, daemon=True)
     started = time.monotonic()
-    thread.start()
+    threading.Thread(target=work, name=BUILDER_THREAD, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK_S)
+        while not ended.wait(_LOOK_S):
             if not monitored:
                 progress(f"building, {time.monotonic() - started:.0f} s", None)
                 if stop.is_set():
@@ -141,7 +144,7 @@ def _serialise(
     except BaseException:
         stop.set()
         if monitored:
-            thread.join()
+            ended.wait()
         raise
     if stop.is_set():
         raise BuildCancelled("the build was stopped; nothing was kept")

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybridnet_ros.engine import EngineError, open_engine
+from hybridnet_ros.engine import RUNTIMES, EngineError, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
 from hybridnet_ros.engine.session import Maps, ResizingSession
@@ -135,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("training/configs/driving.yaml"),
         help="names the validation folders (default: %(default)s)",
     )
+    parser.add_argument(
+        "--runtime", default="auto", choices=RUNTIMES, help="what runs an engine (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
     options = parser.parse_args(arguments)
     try:
@@ -143,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engine = torch_engine(run.load_best(), run.config)
             validation = run.config.validation
         else:
-            engine = open_engine(options.engine)
+            engine = open_engine(options.engine, options.runtime)
             validation = load_config(options.config).validation
         figures = evaluate(engine, options.data, validation)
     except (ConfigError, DataError, EngineError) as error:

@@ -48,7 +48,8 @@ EXTRAS = {
     "offline": ["jinja2>=3.0", "rosbags>=0.10.4,<0.12"],
     # `hybridnet view`, in a window and as a video. The viewer needs NumPy 2, which a ROS installation may not have.
     "view": ["av>=12", "rerun-sdk>=0.28"],
-    # Beside TensorRT or TensorRT-RTX. Version 12 works with newer drivers too, 13 with no older ones.
+    # Beside TensorRT or TensorRT-RTX: cuda-bindings to run plans (version 12 works with newer drivers too, 13 with no
+    # older ones), onnx to build them.
     "tensorrt": ["cuda-bindings>=11.8,<13", "onnx>=1.14"],
     # The runtime `openvino`: on processors with bfloat16 faster than ONNX Runtime.
     "openvino": ["openvino>=2024.4"],
@@ -75,6 +76,8 @@ EXTRAS = {
         "pytest>=7",
         "ruff>=0.17,<0.18",
         "setuptools>=70.1",
+        # Builds plans without a GPU.
+        "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
         # The one that the tests were run with; a newer one may bring gigabytes of CUDA along.
         "torch==2.13.0",
     ],

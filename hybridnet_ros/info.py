@@ -44,6 +44,7 @@ PACKAGES = (
     Package("jsonschema", "jsonschema", "no manifest can be read", needed=True),
     Package("yaml", "PyYAML", "no configuration can be read", needed=True),
     Package("onnxruntime", "onnxruntime", "no ONNX engine runs", needed=True),
+    Package("onnx", "onnx", "no TensorRT plan can be built"),
     Package("openvino", "openvino", "no runtime openvino, which is faster on processors with bfloat16"),
     Package("rclpy", "ros-jazzy-rclpy", "no node: source a ROS 2 installation, or `pip install '.[ros]'`"),
     Package("cv_bridge", "", "OpenCV converts unusual image encodings instead"),

@@ -80,7 +80,7 @@ def build(recipe: Recipe, progress: Progress, stop: threading.Event) -> Result:
     outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
     _check_tensors(inputs + outputs)
     config = builder.create_builder_config()
-    options = {"network": flag, **_configure(trt, config, recipe)}
+    options = {"network": flag, **configure(trt, config, recipe)}
     for index, (width, height) in enumerate(recipe.profile.sizes):
         optimization_profile = builder.create_optimization_profile()
         least, most = (1, height, width, 3), (recipe.profile.batch, height, width, 3)
@@ -92,7 +92,7 @@ def build(recipe: Recipe, progress: Progress, stop: threading.Event) -> Result:
     return Result(plan, inputs, outputs, options)
 
 
-def _configure(trt: TensorRT, config: Any, recipe: Recipe) -> dict[str, Any]:
+def configure(trt: TensorRT, config: Any, recipe: Recipe) -> dict[str, Any]:
     """Sets what is the same for all plans; returns it for the manifest."""
     flags = []
     config.set_memory_pool_limit(trt.module.MemoryPoolType.WORKSPACE, _WORKSPACE)
@@ -177,15 +177,16 @@ def _timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Iterator[Non
 
 
 def _unreadable(trt: TensorRT, parser: Any) -> PlanError:
+    named = trt.has("ParserError.node_operator") and trt.has("ParserError.node_name")
     reasons = []
     for index in range(parser.num_errors):
         parser_error = parser.get_error(index)
         reason = " ".join(parser_error.desc().split())
-        if trt.has("ParserError.node_operator"):
+        if named:
             name = parser_error.node_name()
             reason = f"operator {parser_error.node_operator()}{f' ({name})' if name else ''}: {reason}"
         reasons.append(reason)
-    if not trt.has("ParserError.node_operator"):
+    if not named:
         reasons += [line for line in trt.logger.errors if "While parsing node" in line]
     trt.logger.clear()
     return PlanError(

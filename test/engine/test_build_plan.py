@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -18,13 +21,16 @@ import hybridnet_ros
 from hybridnet_ros.build_engine import progress_line
 from hybridnet_ros.engine import plans
 from hybridnet_ros.engine.build import build_plan
+from hybridnet_ros.engine.builder import Recipe, build, configure, is_typed
 from hybridnet_ros.engine.errors import BuildCancelled, EngineError, PlanError
 from hybridnet_ros.engine.manifest import load_manifest
-from hybridnet_ros.engine.plan_manifest import load_plan_manifest
+from hybridnet_ros.engine.plan_manifest import Profile, load_plan_manifest
 from hybridnet_ros.engine.plans import find_plan
-from hybridnet_ros.engine.tensorrt_module import load_tensorrt
+from hybridnet_ros.engine.tensorrt_module import TensorRT, load_tensorrt
+from hybridnet_ros.resources import share_path
 from tiny import tiny_manifest, tiny_network, write_tiny_engine
 
+NAMES = Path(__file__).with_name("data") / "tensorrt_names"
 ROOT = Path(hybridnet_ros.__file__).parents[1]
 CAMERA = (96, 64)
 LONG_S = 120
@@ -75,10 +81,17 @@ def refused(engine: str, **changes: object) -> str:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
-def test_the_driving_network_is_built(cache: Path, precision: str) -> None:
+def test_the_driving_network_is_built(cache: Path, tmp_path: Path, precision: str) -> None:
     seen: list[tuple[str, float | None]] = []
+    for name in ("kitti_02.jpg", "kitti_37.jpg"):
+        shutil.copy(share_path("engines", "images", name), tmp_path)
     built = build_plan(
-        "driving", precision, [(1242, 375)], batch=2, progress=lambda phase, fraction: seen.append((phase, fraction))
+        "driving",
+        precision,
+        [(1242, 375)],
+        batch=2,
+        progress=lambda phase, fraction: seen.append((phase, fraction)),
+        calibration=tmp_path,
     )
     described, trt = built.plan.manifest, load_tensorrt(None)
     assert not built.cached and built.plan.path.read_bytes() == built.plan.data
@@ -315,6 +328,61 @@ def test_a_plan_of_the_cache_is_found_again_by_its_key_only(cache: Path, tiny: s
     assert plans.load_plan(key, manifest.network) is None
     with pytest.raises(PlanError):
         plans.read_plan(plan.path, plan.manifest)
+
+
+@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops in TensorRT-RTX")
+def test_what_tensorrt_measured_is_kept_for_the_next_build(tiny: str, tmp_path: Path) -> None:
+    cache, stop = tmp_path / "timing" / "a.cache", threading.Event()
+    recipe = Recipe(load_tensorrt(None), Path(tiny).read_bytes(), "fp32", Profile((CAMERA,)), cache)
+    for before in (None, b"damaged"):
+        if before is not None:
+            cache.write_bytes(before)
+        assert build(recipe, lambda phase, fraction: None, stop).plan[:4] == b"vtrt"
+        assert cache.is_file() and cache.read_bytes() != before and files(tmp_path / "timing") == ["a.cache"]
+
+
+class Config:
+    """An IBuilderConfig that has what one version's has, and notes what is set."""
+
+    def __init__(self, members: list[str]) -> None:
+        self.__dict__["members"] = members
+        self.__dict__["calls"] = []
+
+    def __getattr__(self, name: str):
+        assert name in self.members, name
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        assert name in self.members, name
+        self.calls.append((name, value))
+
+
+@pytest.mark.parametrize("version", sorted(path.stem[len("tensorrt-") :] for path in NAMES.glob("*.json")))
+def test_every_version_is_configured_with_what_it_has(version: str) -> None:
+    names = json.loads((NAMES / f"tensorrt-{version}.json").read_text())["names"]
+    kinds = {kind: SimpleNamespace(**{each: each for each in members or ()}) for kind, members in names.items()}
+    trt = TensorRT("tensorrt", SimpleNamespace(__version__=version, **kinds), None)
+    assert is_typed(trt) == (version != "8.6.0")
+
+    def configured(precision: str) -> Config:
+        config = Config(names["IBuilderConfig"])
+        configure(trt, config, Recipe(trt, b"", precision, Profile((CAMERA,)), None))
+        return config
+
+    for precision in ("fp32", "fp16", "int8"):
+        calls = configured(precision).calls
+        assert ("clear_flag", "TF32") in calls and ("profiling_verbosity", "DETAILED") in calls
+        flags = [call[1] for call in calls if call[0] == "set_flag"]
+        expected = {"fp32": [], "fp16": ["FP16"], "int8": ["INT8", "FP16"]}[precision]
+        assert flags == ([] if is_typed(trt) else expected)
+        assert (("set_preview_feature", "PROFILE_SHARING_0806", True) in configured(precision).calls) == (
+            "PROFILE_SHARING_0806" in names["PreviewFeature"]
+        )
+    if is_typed(trt):
+        configured("bf16")
+    else:
+        with pytest.raises(PlanError, match="TensorRT 8.6.0 has no bf16: take fp32 or fp16"):
+            configured("bf16")
 
 
 def test_the_bar_shows_how_much_is_done() -> None:

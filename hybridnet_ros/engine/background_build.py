@@ -5,7 +5,7 @@
     print(build.progress())
     build.wait()
 
-The process has the lowest priority, says what it does in lines of JSON, and gives up when this process ends, however it
+The process has a low priority, says what it does in lines of JSON, and gives up when this process ends, however it
 ends.
 """
 
@@ -29,7 +29,7 @@ from hybridnet_ros.engine.errors import BuildCancelled, EngineError, PlanError
 from hybridnet_ros.engine.plan_manifest import Size, build_command
 from hybridnet_ros.engine.plans import DEFAULT_PRECISION
 
-_LOWEST_PRIORITY = 19
+_NICENESS = 10
 _PATIENCE_S = 30.0
 _KEPT_LINES = 5
 
@@ -161,7 +161,7 @@ def _say(**what: Any) -> None:
 def _main(text: str) -> int:
     """The process: builds what the JSON `text` orders."""
     logging.disable()
-    os.nice(_LOWEST_PRIORITY)
+    os.nice(_NICENESS)
     order = json.loads(text)
     stop = threading.Event()
 

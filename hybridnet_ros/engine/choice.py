@@ -100,6 +100,8 @@ def named_plan(path: Path) -> PlanManifest | None:
 def _tensorrt_session(source: Source, sizes: Sequence[tuple[int, int]] = ()) -> Session:
     """A session on a plan for network `sizes` that is right for this GPU and has passed its parity gate."""
     gpu = find_gpu()
+    if source.manifest.precision != "float32":
+        raise PlanError(f"plans are built from float32 engines, and {source.path.name} is {source.manifest.precision}")
     trt = load_tensorrt(gpu)
     plan = _plan(source, trt, sizes)
     try:  # cuda-python is an extra, and not needed unless there is a plan
@@ -167,6 +169,11 @@ class _ByPlans:
                 if network_size not in self._others:
                     self._others[network_size] = self._other(network_size, error)
         return self._others[network_size].predict(images, network_size, scales)
+
+    def takes(self, network_size: tuple[int, int]) -> bool:
+        """Does a plan that is open take this size? That of another size is opened with its first image."""
+        session = self._others.get(network_size, self._first)
+        return session.runtime == self.runtime and session.takes(network_size)
 
     def close(self) -> None:
         """Frees all."""

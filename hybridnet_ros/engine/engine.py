@@ -70,6 +70,10 @@ class Engine:
         """The (width, height) in px at which the network sees an image of `width` x `height`."""
         return network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
 
+    def takes(self, width: int, height: int) -> bool:
+        """Is the runtime made for images of this size? TensorRT is for those that its plan was built for."""
+        return self._session is not None and self._session.takes(self.network_size(width, height))
+
     def predict(self, images: NDArray[np.uint8], fx: float | Sequence[float] | None = None) -> Prediction:
         """Depth and labels of images, at the images' own size.
 

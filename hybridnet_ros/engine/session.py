@@ -37,6 +37,9 @@ class Session(Protocol):
             EngineError: the runtime failed.
         """
 
+    def takes(self, network_size: tuple[int, int]) -> bool:
+        """Is it made for images at this network size?"""
+
     def close(self) -> None:
         """Frees what the runtime holds."""
 
@@ -47,6 +50,10 @@ class ResizingSession:
     def run(self, images: NDArray[np.uint8]) -> Maps:
         """What the network answers to uint8 images [N, H, W, 3], contiguous and at a network size."""
         raise NotImplementedError
+
+    def takes(self, network_size: tuple[int, int]) -> bool:
+        """Any size will do."""
+        return True
 
     def predict(self, images: NDArray[np.uint8], network_size: tuple[int, int], scales: NDArray[np.float32]) -> Maps:
         """See `Session.predict`."""

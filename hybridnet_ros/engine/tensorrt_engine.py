@@ -84,6 +84,10 @@ class TensorRTSession:
                 self._drop(key)
                 raise
 
+    def takes(self, network_size: Size) -> bool:
+        """Was the plan built for this network size?"""
+        return network_size in self._manifest.key.profile.sizes
+
     def close(self) -> None:
         """Frees all that is on the GPU."""
         with self._lock, contextlib.suppress(EngineError):  # a GPU that is lost has freed it already
@@ -94,9 +98,9 @@ class TensorRTSession:
             self._cuda.close()
 
     def _refuse_unknown_size(self, camera: Size, network_size: Size) -> None:
-        key, cameras = self._manifest.key, (*self._manifest.cameras, camera)
-        if network_size in key.profile.sizes:
+        if self.takes(network_size):
             return
+        key, cameras = self._manifest.key, (*self._manifest.cameras, camera)
         raise UnknownSizeError(
             f"the plan takes {key.profile} at network size, images of {camera[0]}x{camera[1]} need "
             f"{network_size[0]}x{network_size[1]}: run "

@@ -220,7 +220,8 @@ def drop_confidence(network):
 
 
 def give_wide_labels(network):
-    network.graph.node[11].attribute[0].i = TensorProto.INT64
+    [cast] = [node for node in network.graph.node if node.output[0] == "labels"]
+    cast.attribute[0].i = TensorProto.INT64
     network.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
 
 

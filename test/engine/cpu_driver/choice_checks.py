@@ -154,6 +154,7 @@ def test_every_plan_of_the_cache_counts(onnx, caplog, runtime):
         for _ in range(2):
             engine.predict(np.full((1, 375, 1242, 3), 100, np.uint8))
             engine.predict(PICTURE)
+        assert engine.takes(1242, 375) and engine.takes(96, 64) and not engine.takes(300, 300)
     assert len(caplog.messages) == 2
     assert {plan.path.name in "".join(caplog.messages) for plan in plans} == {True}
 
@@ -177,6 +178,14 @@ def test_info_says_what_there_is_and_which_plans_are_right(onnx, monkeypatch):
     for name, validity in plans.items():
         [index] = [index for index, line in enumerate(lines) if name in line]
         assert lines[index + 1].strip().startswith(validity)
+
+
+def test_an_engine_in_8_bits_has_no_plans(onnx):
+    manifest = load_manifest(onnx.with_suffix(".json"))
+    dataclasses.replace(manifest, precision="int8").save(onnx.with_suffix(".json"))
+    keep_plan(onnx)
+    with open_engine(onnx) as engine:
+        assert engine.description.endswith("; no TensorRT: plans are built from float32 engines, and tiny.onnx is int8")
 
 
 def test_without_cuda_python_the_remedy_is_said(onnx, monkeypatch):

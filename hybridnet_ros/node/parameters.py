@@ -57,7 +57,7 @@ class Settings:
     )
     runtime: str = parameter(
         "auto",
-        "What runs the engine; auto takes the fastest that works on this machine.",
+        "What runs the engine; auto takes the first of tensorrt, onnx_cuda and onnx_cpu that works on this machine.",
         Effect.SWAP,
         choices=RUNTIMES,
     )

@@ -57,7 +57,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Evaluation, Path]:
     with open_engine(options.engine, options.runtime, options.threads) as engine:
         manifest, runtime, description = engine.manifest, engine.runtime, engine.description
     job = make_job(options, manifest)
-    workers = options.workers or (1 if runtime == "onnx_cuda" else len(os.sched_getaffinity(0)))
+    workers = options.workers or (1 if runtime in ("onnx_cuda", "tensorrt") else len(os.sched_getaffinity(0)))
     earlier_s = prepare(job, options.overwrite)
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     begun = time.monotonic()

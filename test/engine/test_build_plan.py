@@ -141,6 +141,21 @@ def test_cameras_of_one_network_size_share_a_plan(cache: Path, tiny: str) -> Non
     assert not build_plan(tiny, "fp32", [(64, 64)]).cached
 
 
+def test_int8_is_calibrated_on_the_pictures_that_are_given(cache: Path, tiny: str, tmp_path: Path) -> None:
+    shipped = build_plan(tiny, "int8", [CAMERA]).plan
+    pictures = tmp_path / "my pictures"
+    pictures.mkdir()
+    shutil.copy(share_path("engines", "images", "kitti_02.jpg"), pictures)
+    own = build_plan(tiny, "int8", [CAMERA], calibration=pictures)
+    assert not own.cached and own.plan.path != shipped.path
+    assert own.plan.manifest.command == f"{shipped.manifest.command} --calibration '{pictures}'"
+    assert build_plan(tiny, "int8", [CAMERA], calibration=pictures).cached
+    shutil.copy(share_path("engines", "images", "kitti_07.jpg"), pictures)
+    assert not build_plan(tiny, "int8", [CAMERA], calibration=pictures).cached
+    (pictures / "broken.png").write_bytes(b"no picture")
+    assert "broken.png cannot be read as a picture" in refused(tiny, precision="int8", calibration=pictures)
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_damaged_plan_is_built_again(cache: Path, tiny: str, damage: bytes | None) -> None:
     plan = build_plan(tiny, "fp32", [CAMERA]).plan
@@ -158,7 +173,9 @@ def test_what_cannot_be_asked_for_is_refused(cache: Path, tiny: str, tmp_path: P
     assert "no engine is called 'nothing'" in refused("nothing")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "holds no .jpg or .png file" in refused(tiny, precision="int8", calibration=empty)
+    assert "holds no .jpg or .png file: give a folder of camera pictures" in refused(
+        tiny, precision="int8", calibration=empty
+    )
     assert files(cache) == []
 
 

@@ -121,7 +121,7 @@ def test_the_driving_network_is_built(cache: Path, tmp_path: Path, precision: st
 
     fractions = [fraction for _, fraction in seen if fraction is not None]
     assert len(fractions) > 20 and fractions == sorted(fractions) and 0.5 < fractions[-1] <= 1
-    again = build_plan("driving", precision, [(1242, 375)], batch=2)
+    again = build_plan("driving", precision, [(1242, 375)], batch=2, calibration=tmp_path)
     assert again.cached and again.plan == built.plan
 
 

@@ -35,7 +35,7 @@ def assert_equal(first, second):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), name)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=sizes, count=st.integers(1, 3), brightness=brightnesses)
 def test_any_size_goes_in_and_the_same_size_comes_out(engine, size, count, brightness):
     width, height = size
@@ -72,7 +72,7 @@ def test_confidence_is_low_where_classes_meet(engine):
     assert engine.predict(np.full(AT_NETWORK_SIZE, 128, np.uint8)).confidence.min() >= 250
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(size=sizes, fx=st.floats(1, 1e5))
 def test_depth_grows_with_the_focal_length_of_the_resized_image(engine, size, fx):
     width, height = size
@@ -131,7 +131,6 @@ def test_several_threads_may_predict_at_once(engine):
             assert_equal(prediction, expected)
 
 
-@settings(deadline=None)
 @given(sizes.map(lambda size: (size[0] * 8, size[1] * 8)))
 def test_the_network_size_keeps_shape_and_area_and_never_enlarges(engine, size):
     spec = engine.manifest.input

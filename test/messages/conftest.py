@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import sensor_msgs.msg
-from hypothesis import settings
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.typesys import Stores, get_typestore
 from std_msgs.msg import Header
-
-# A busy machine is slow now and then; that is no fault of the code under test.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 

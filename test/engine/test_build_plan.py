@@ -125,7 +125,7 @@ def test_the_driving_network_is_built(cache: Path, tmp_path: Path, precision: st
     assert again.cached and again.plan == built.plan
 
 
-def test_lower_precision_makes_smaller_plans(cache: Path, tiny: str) -> None:
+def test_each_precision_has_a_plan_of_its_own(cache: Path, tiny: str) -> None:
     plan = {precision: build_plan(tiny, precision, [CAMERA]).plan for precision in ("fp32", "fp16", "bf16")}
     assert len({each.path for each in plan.values()}) == 3
     manifest = load_manifest(Path(tiny).with_suffix(".json"))

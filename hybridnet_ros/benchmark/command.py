@@ -11,6 +11,7 @@ Measures on this machine, and writes what it measured as JSON.
 
 BENCHMARKS = {
     "engine": ("hybridnet_ros.benchmark.engine_command", "the network in every runtime that works here, side by side"),
+    "table": ("hybridnet_ros.benchmark.table_command", "what was measured and kept, as the table in README.md"),
 }
 """Each benchmark's module, with `add_arguments(parser)`, `main(arguments) -> exit code` and EXAMPLES, and its purpose.
 

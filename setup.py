@@ -53,6 +53,8 @@ EXTRAS = {
     "tensorrt": ["cuda-bindings>=11.8,<13", "onnx>=1.14"],
     # The runtime `openvino`: on processors with bfloat16 faster than ONNX Runtime.
     "openvino": ["openvino>=2024.4"],
+    # `hybridnet benchmark`: the network's arithmetic, and a GPU's power and memory.
+    "benchmark": ["nvidia-ml-py", "onnx>=1.14"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
     # Memory and temperature of the GPU on /diagnostics.

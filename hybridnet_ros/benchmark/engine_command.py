@@ -11,14 +11,15 @@ from hybridnet_ros.terminal import Progress, positive
 
 DESCRIPTION = """\
 Measures how long the network takes for a camera's pictures in every runtime that works here, side by side and in turns,
-with throughput, memory, and power where it can be read. A call is everything from camera pictures to depth and labels
-of their size: resizing, copies and network.
+with throughput, memory, power where it can be read, and the least time that the arithmetic would take on this
+processor. A call is everything from camera pictures to depth and labels of their size: resizing, copies and network.
 """
 EXAMPLES = """\
 examples:
   hybridnet benchmark engine                                       the shipped engine, all runtimes, the demo's pictures
   hybridnet benchmark engine --size 1920x1080 --batch 1,4          another camera, alone and four of them
-  hybridnet benchmark engine my_network.onnx --runtimes onnx_cpu --images ~/pictures
+  hybridnet benchmark engine driving driving_int8 --runtimes onnx_cpu,openvino
+  hybridnet benchmark engine my_network.onnx my_fp16.plan --images ~/pictures
   hybridnet benchmark engine --output engines/measured/NAME.json   to keep; `hybridnet benchmark table` shows it
 """
 
@@ -26,13 +27,15 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.add_argument("engine", nargs="?", default="driving", help="name of a shipped engine or path (driving)")
+    parser.add_argument(
+        "engines", nargs="*", default=["driving"], metavar="ENGINE", help="shipped engine's name, or a path (driving)"
+    )
     add_measuring_arguments(parser)
-    parser.add_argument("--runtimes", type=_words, help="comma-separated (all that work here)")
 
 
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options that say how to measure, whatever is measured."""
+    parser.add_argument("--runtimes", type=_words, help="of the engines, comma-separated (all that work here)")
     parser.add_argument("--size", type=_size, help="camera's WIDTHxHEIGHT in px (the pictures')")
     parser.add_argument("--batch", type=_counts, default=(1,), help="images in a call, comma-separated (1)")
     parser.add_argument("--seconds", type=positive(float), default=10.0, help="for each runtime and batch (10)")
@@ -49,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     progress = Progress()
     try:
-        engines = open_engines(arguments.engine, arguments.runtimes, arguments.threads, progress.show)
+        engines = open_engines(arguments.engines, arguments.runtimes, arguments.threads, progress.show)
         report = run(engines, Options.of(arguments), progress.show)
     except (EngineError, ImagesError, OSError) as error:
         progress.close()

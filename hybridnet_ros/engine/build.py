@@ -23,7 +23,7 @@ from hybridnet_ros.engine.engine import find_engine, network_size
 from hybridnet_ros.engine.errors import BuildCancelled, PlanError, TensorRTError
 from hybridnet_ros.engine.files import locked
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
-from hybridnet_ros.engine.parity import ParityError, check_plan, real_images
+from hybridnet_ros.engine.parity import ParityError, check_plan, image_files, real_images
 from hybridnet_ros.engine.plan_manifest import PRECISIONS, PlanKey, PlanManifest, PlanParity, Profile, Size
 from hybridnet_ros.engine.plans import (
     Plan,
@@ -83,7 +83,8 @@ def build_plan(
     cameras = tuple(dict.fromkeys(cameras))
     profile = Profile(tuple(dict.fromkeys(_network_size(manifest, camera) for camera in cameras)), batch)
     trt = load_tensorrt(_gpu())
-    key = PlanKey.of(manifest.onnx_sha256, trt, precision, profile)
+    calibration = calibration.expanduser().resolve() if calibration and precision == "int8" else None
+    key = PlanKey.of(manifest.onnx_sha256, trt, precision, profile, _sha256_of_images(calibration))
 
     def waiting() -> bool:
         progress("another process builds the same plan; waiting for it", None)
@@ -113,6 +114,7 @@ def build_plan(
             plan_bytes=len(built.plan),
             built=datetime.datetime.now(datetime.timezone.utc).isoformat(),
             build_seconds=round(time.monotonic() - started, 3),
+            calibration=str(calibration or ""),
         )
         plan = Plan(plan_path(key, manifest.network), described, built.plan)
         if trt.gpu is not None:
@@ -131,6 +133,14 @@ def _gpu() -> Gpu | None:
 
 def _network_size(manifest: Manifest, camera: Size) -> Size:
     return network_size(*camera, manifest.input.multiple, manifest.input.pixels)
+
+
+def _sha256_of_images(folder: Path | None) -> str:
+    """Stands for the images of a folder; empty for the shipped ones."""
+    if folder is None:
+        return ""
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in image_files(folder)]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _checked(plan: Plan, onnx: bytes, trt: TensorRT, progress: Progress) -> Plan:

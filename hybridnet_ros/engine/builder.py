@@ -241,12 +241,12 @@ def _monitor_class(module: Any) -> type:
             return not self._stop.is_set()
 
         def _tell(self, phase: str) -> None:
-            with self._lock:
-                self._fraction = fraction = max(self._fraction, _done(self._phases, None))
-            try:
-                self._progress(phase, fraction)
-            except Exception:  # the caller's, who cannot be told from here
-                self._stop.set()
+            with self._lock:  # the caller is told one thing after the other, never less than before
+                self._fraction = max(self._fraction, _done(self._phases, None))
+                try:
+                    self._progress(phase, self._fraction)
+                except Exception:  # the caller's, who cannot be told from here
+                    self._stop.set()
 
     return Monitor
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import PlanError
-from hybridnet_ros.engine.plan_manifest import PRECISIONS, PlanParity, Size, build_command
+from hybridnet_ros.engine.plan_manifest import PRECISIONS, PlanParity, Size, build_command, runs_on
 from hybridnet_ros.engine.plans import Plan, cache_folder
 from hybridnet_ros.engine.session import Maps, Session
 from hybridnet_ros.engine.tensorrt_module import Gpu
@@ -75,7 +75,7 @@ def check_plan(plan: Plan, onnx: bytes, session: Session, gpu: Gpu, rewritten: b
     parity = PlanParity(gpu.name, gpu.driver, images, measured, tolerances(key.precision))
     problems = beyond(parity.measured, parity.tolerances)
     if problems:
-        raise _refuse(plan, parity, problems, onnx, rewritten)
+        raise _refuse(plan, parity, problems, onnx, rewritten, gpu)
     return parity
 
 
@@ -104,18 +104,21 @@ def real_images(size: Size, folder: Path | None = None) -> list[NDArray[np.uint8
     What has another shape is cut at the sides or at the top, not stretched.
 
     Raises:
-        PlanError: there are none.
+        PlanError: there are none, or one cannot be read.
     """
     try:
         folder = folder or share_path("engines", "images")
     except ResourceError as error:
         raise PlanError(str(error)) from None
+    return [_fitted(_read(path), *size) for path in image_files(folder)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The pictures in a folder, by name; PlanError if there are none."""
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    read = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in files]
-    pictures = [np.ascontiguousarray(picture[..., ::-1], np.uint8) for picture in read if picture is not None]
-    if not pictures:
-        raise PlanError(f"{folder} holds no .jpg or .png file that can be read: give a folder of camera pictures")
-    return [_fitted(picture, *size) for picture in pictures]
+    if not files:
+        raise PlanError(f"{folder} holds no .jpg or .png file: give a folder of camera pictures")
+    return files
 
 
 def measure(reference: Session, candidate: Session, sizes: Sequence[Size], batch: int) -> tuple[int, dict[str, float]]:
@@ -166,7 +169,7 @@ def first_departure(layers: Sequence[Layer], most: float = 0.1) -> Layer | None:
 
 
 def _refuse(
-    plan: Plan, parity: PlanParity, problems: Sequence[str], onnx: bytes, rewritten: bytes | None
+    plan: Plan, parity: PlanParity, problems: Sequence[str], onnx: bytes, rewritten: bytes | None, gpu: Gpu
 ) -> ParityError:
     """The exception for a plan beyond tolerance; what is known of it is kept beside the cache as JSON."""
     layers: Sequence[Layer] = ()
@@ -191,12 +194,21 @@ def _refuse(
         kept = f"the report could not be kept in {path} ({error.strerror})"
     where = f"; the first layer that departs is {departure.name}" if departure else ""
     key = plan.manifest.key
-    instead = safer(key.precision)
+    # TensorRT 8.6, the only one with batches to be made explicit, and GPUs before Ampere have no bfloat16.
+    no_bf16 = plan.manifest.options.get("network") == "EXPLICIT_BATCH" or not runs_on("8.0+", gpu)
+    instead = safer(key.precision, [each for each in PRECISIONS if each != "bf16" or not no_bf16])
     command = build_command(plan.manifest.engine, instead or key.precision, plan.manifest.cameras, key.profile.batch)
     return ParityError(
         f"the {key.precision} plan answers otherwise than its ONNX file and is not used: {'; '.join(problems)}{where}; "
         f"{kept}; " + (f"take the more exact {instead}: {command}" if instead else "please report this, with that file")
     )
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise PlanError(f"{path} cannot be read as a picture: take it out of the folder")
+    return np.ascontiguousarray(picture[..., ::-1], np.uint8)
 
 
 def _fitted(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

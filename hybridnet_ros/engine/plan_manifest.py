@@ -61,6 +61,7 @@ class PlanKey:
         compute_capability: of the GPU, for instance "8.7", or "8.0+" for all from 8.0 on (TensorRT-RTX).
         precision: one of PRECISIONS.
         profile: which images it takes.
+        calibration: SHA-256 of the pictures that the scales of int8 were found with; empty for those that are shipped.
     """
 
     onnx_sha256: str
@@ -70,9 +71,10 @@ class PlanKey:
     compute_capability: str
     precision: str
     profile: Profile
+    calibration: str = ""
 
     @classmethod
-    def of(cls, onnx_sha256: str, trt: TensorRT, precision: str, profile: Profile) -> PlanKey:
+    def of(cls, onnx_sha256: str, trt: TensorRT, precision: str, profile: Profile, calibration: str = "") -> PlanKey:
         """The key of the plan that `trt` would build here.
 
         Raises:
@@ -84,7 +86,7 @@ class PlanKey:
             capability = trt.gpu.compute_capability
         else:
             raise PlanError(f"{trt.product} builds plans for the GPU it runs on, and there is none")
-        return cls(onnx_sha256, trt.flavour, trt.version, trt.system, capability, precision, profile)
+        return cls(onnx_sha256, trt.flavour, trt.version, trt.system, capability, precision, profile, calibration)
 
     @property
     def digest(self) -> str:
@@ -132,6 +134,7 @@ class PlanManifest:
         engine: name or path that was given to build-engine.
         key: what it depends on.
         cameras: camera sizes (width, height) it was asked for, px.
+        calibration: folder of the pictures that int8 was calibrated with; empty for those that are shipped.
         gpu: on which it was built; None where that was done without one.
         options: what the builder was told.
         inputs: as TensorRT lists them.
@@ -157,12 +160,13 @@ class PlanManifest:
     built: str
     build_seconds: float
     parity: PlanParity | None = None
+    calibration: str = ""
     format_version: int = FORMAT_VERSION
 
     @property
     def command(self) -> str:
         """The command that builds it, here and for what is installed here."""
-        return build_command(self.engine, self.key.precision, self.cameras, self.key.profile.batch)
+        return build_command(self.engine, self.key.precision, self.cameras, self.key.profile.batch, self.calibration)
 
     def unchecked(self, gpu: Gpu) -> str | None:
         """Why the parity gate must be passed (again) before the plan may answer on `gpu`; None if it need not."""
@@ -204,10 +208,11 @@ class PlanManifest:
         )
 
 
-def build_command(engine: str, precision: str, cameras: Sequence[Size], batch: int) -> str:
+def build_command(engine: str, precision: str, cameras: Sequence[Size], batch: int, calibration: str = "") -> str:
     """The command line that builds a plan; the user puts the size in where none is known."""
     sizes = "".join(f" --size {width}x{height}" for width, height in cameras) or " --size WIDTHxHEIGHT"
-    return f"hybridnet build-engine {shlex.quote(engine)} --precision {precision}{sizes} --batch {batch}"
+    images = f" --calibration {shlex.quote(calibration)}" if calibration else ""
+    return f"hybridnet build-engine {shlex.quote(engine)} --precision {precision}{sizes} --batch {batch}{images}"
 
 
 def load_plan_manifest(path: Path) -> PlanManifest:

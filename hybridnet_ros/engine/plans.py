@@ -120,7 +120,11 @@ def find_plan(
         if command is None and precision in (None, described.key.precision):
             wanted = described.cameras if described.key.profile.covers(sizes, batch) else ()
             command = build_command(
-                engine, described.key.precision, wanted or sizes, max(batch, described.key.profile.batch)
+                engine,
+                described.key.precision,
+                wanted or sizes,
+                max(batch, described.key.profile.batch),
+                described.calibration,
             )
     return Search(None, tuple(refused), command or build_command(engine, precision or DEFAULT_PRECISION, sizes, batch))
 
@@ -176,7 +180,7 @@ def load_plan_file(path: Path, engine: str, manifest: Manifest, trt: TensorRT) -
     except PlanError as error:
         reasons.append(str(error))
     if reasons:
-        again = build_command(engine, described.key.precision, described.cameras, described.key.profile.batch)
+        again = dataclasses.replace(described, engine=engine).command
         raise PlanError(f"the plan {path} is not for this: {', '.join(reasons)}: run {again}")
     return Plan(path, described, data)
 

@@ -11,6 +11,7 @@ one before, and the node answers each picture as soon as it can, with no other q
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections import OrderedDict
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from hybridnet_ros.engine.cuda import Cuda, Graph, Memory
 from hybridnet_ros.engine.errors import EngineError, TensorRTError, UnknownSizeError
 from hybridnet_ros.engine.gpu_resize import GpuResize
-from hybridnet_ros.engine.plan_manifest import Size, build_command
+from hybridnet_ros.engine.plan_manifest import Size
 from hybridnet_ros.engine.plans import Plan
 from hybridnet_ros.engine.session import Maps
 from hybridnet_ros.engine.tensorrt_module import TensorRT
@@ -104,7 +105,7 @@ class TensorRTSession:
         raise UnknownSizeError(
             f"the plan takes {key.profile} at network size, images of {camera[0]}x{camera[1]} need "
             f"{network_size[0]}x{network_size[1]}: run "
-            f"{build_command(self._manifest.engine, key.precision, cameras, key.profile.batch)}"
+            f"{dataclasses.replace(self._manifest, cameras=cameras).command}"
         )
 
     def _road(self, count: int, camera: Size, network: Size) -> _Road:

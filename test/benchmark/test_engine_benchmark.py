@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from hybridnet_ros.benchmark.command import BENCHMARKS
+from hybridnet_ros.benchmark.floor import Cost, Peaks, cost, floor, measure_peaks
 from hybridnet_ros.benchmark.images import ImagesError, read_images
 from hybridnet_ros.benchmark.meters import Energy, Meters
 from hybridnet_ros.cli import main
-from tiny import write_tiny_engine
+from hybridnet_ros.engine.typed_onnx import load_onnx
+from tiny import tiny_network, write_tiny_engine
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -44,13 +48,13 @@ def test_engine_is_measured_and_written(tmp_path: Path, pictures: Path, capsys: 
     words = ["--size", "48x32", "--batch", "1,3", "--seconds", "0.2", "--images", pictures, "--runtimes", "onnx_cpu"]
     assert hybridnet("benchmark", "engine", write_tiny_engine(tmp_path), *words, "--output", output) == 0
     shown = capsys.readouterr().out
-    assert "tiny, camera 48x32" in shown and "onnx_cpu" in shown
+    assert "camera 48x32" in shown and "tiny, onnx_cpu" in shown
     result = json.loads(output.read_text())
     assert result["benchmark"] == "engine" and result["size"] == [48, 32]
     assert [row["batch"] for row in result["rows"]] == [1, 3]
     for row in result["rows"]:
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
-        assert row["calls"] > 0 and row["images_per_s"] > 0
+        assert row["calls"] > 0 and row["images_per_s"] > 0 and row["floor_ratio"] > 0
     assert result["memory_bytes"]["process"] > 1e6
     assert "onnxruntime" in result["software"] and "numpy" in result["software"]
 
@@ -84,6 +88,27 @@ def test_pictures_come_at_the_size_asked_for(pictures: Path, tmp_path: Path) -> 
 
 def test_the_demos_recording_is_there_without_a_folder() -> None:
     assert [image.shape for image in read_images(None, None, 2)] == [(375, 1242, 3)] * 2
+
+
+def test_the_arithmetic_is_counted_layer_by_layer() -> None:
+    counted = cost(tiny_network(work=2), 64, 32)
+    # Two 1x1 convolutions of 3 channels into 1 and 3; then one into 32, two 3x3 of 32 into 32, and one into 1.
+    assert counted.macs == 64 * 32 * (3 * 1 + 3 * 3 + 3 * 32 + 2 * 9 * 32 * 32 + 32)
+    assert counted.least_bytes > 64 * 32 * (3 + 4 + 1 + 1) + 4 * 9 * 32 * 32  # shared weights count once
+    assert counted.layer_bytes > counted.least_bytes
+    assert cost(tiny_network(work=2), 128, 32).macs == 2 * counted.macs
+
+
+def test_the_driving_network_has_the_arithmetic_that_its_maps_say() -> None:
+    network = load_onnx((ROOT / "engines" / "hybridnet_driving.onnx").read_bytes())
+    assert cost(network, 736, 224).macs == 1_865_515_856  # from the sizes of the maps that ONNX Runtime gave
+
+
+def test_a_floor_is_what_the_measured_peaks_allow() -> None:
+    least = floor(Cost(macs=10**9, least_bytes=10**7, layer_bytes=10**8), Peaks(flops=1e12, bytes_per_s=1e10))
+    assert least.arithmetic_ms == pytest.approx(2.0) and least.memory_ms == pytest.approx(1.0)
+    peaks = measure_peaks()
+    assert peaks.flops > 1e8 and peaks.bytes_per_s > 1e7
 
 
 @pytest.fixture

@@ -121,11 +121,11 @@ def test_the_driving_network_is_built(cache: Path, tmp_path: Path, precision: st
 
     fractions = [fraction for _, fraction in seen if fraction is not None]
     assert len(fractions) > 20 and fractions == sorted(fractions) and 0.5 < fractions[-1] <= 1
-    again = build_plan("driving", precision, [(1242, 375)], batch=2)
+    again = build_plan("driving", precision, [(1242, 375)], batch=2, calibration=tmp_path)
     assert again.cached and again.plan == built.plan
 
 
-def test_lower_precision_makes_smaller_plans(cache: Path, tiny: str) -> None:
+def test_each_precision_has_a_plan_of_its_own(cache: Path, tiny: str) -> None:
     plan = {precision: build_plan(tiny, precision, [CAMERA]).plan for precision in ("fp32", "fp16", "bf16")}
     assert len({each.path for each in plan.values()}) == 3
     manifest = load_manifest(Path(tiny).with_suffix(".json"))
@@ -139,6 +139,21 @@ def test_cameras_of_one_network_size_share_a_plan(cache: Path, tiny: str) -> Non
     assert first.plan.manifest.key.profile.sizes == ((96, 64), (64, 64))
     assert build_plan(tiny, "fp32", [(96, 64), (64, 64)]).cached
     assert not build_plan(tiny, "fp32", [(64, 64)]).cached
+
+
+def test_int8_is_calibrated_on_the_pictures_that_are_given(cache: Path, tiny: str, tmp_path: Path) -> None:
+    shipped = build_plan(tiny, "int8", [CAMERA]).plan
+    pictures = tmp_path / "my pictures"
+    pictures.mkdir()
+    shutil.copy(share_path("engines", "images", "kitti_02.jpg"), pictures)
+    own = build_plan(tiny, "int8", [CAMERA], calibration=pictures)
+    assert not own.cached and own.plan.path != shipped.path
+    assert own.plan.manifest.command == f"{shipped.manifest.command} --calibration '{pictures}'"
+    assert build_plan(tiny, "int8", [CAMERA], calibration=pictures).cached
+    shutil.copy(share_path("engines", "images", "kitti_07.jpg"), pictures)
+    assert not build_plan(tiny, "int8", [CAMERA], calibration=pictures).cached
+    (pictures / "broken.png").write_bytes(b"no picture")
+    assert "broken.png cannot be read as a picture" in refused(tiny, precision="int8", calibration=pictures)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
@@ -158,7 +173,9 @@ def test_what_cannot_be_asked_for_is_refused(cache: Path, tiny: str, tmp_path: P
     assert "no engine is called 'nothing'" in refused("nothing")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "holds no .jpg or .png file" in refused(tiny, precision="int8", calibration=empty)
+    assert "holds no .jpg or .png file: give a folder of camera pictures" in refused(
+        tiny, precision="int8", calibration=empty
+    )
     assert files(cache) == []
 
 

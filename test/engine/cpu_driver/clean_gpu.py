@@ -1,4 +1,4 @@
-"""Every check begins with a GPU that works, and must leave nothing on it."""
+"""Plugin of the checks: each begins with a GPU that works, and must leave nothing on it."""
 
 import gc
 

@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybridnet_ros.engine import EngineError, open_engine
+from hybridnet_ros.engine import RUNTIMES, EngineError, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
+from hybridnet_ros.engine.session import Maps, ResizingSession
 from hybridnet_ros.resources import share_path
 from hybridnet_ros.scene.labels import LabelSet
 from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
@@ -35,7 +36,7 @@ from training.run_folder import RunFolder
 DEPTH_CAP = 80.0  # metres
 
 
-class TorchSession:
+class TorchSession(ResizingSession):
     """A network in PyTorch, with the post-processing of the exported graph, as an engine's session."""
 
     runtime = "pytorch"
@@ -47,7 +48,7 @@ class TorchSession:
         self.device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(self, images: NDArray[np.uint8]) -> Maps:
         """Depth, labels and confidence [N, H, W] of uint8 [N, H, W, 3]."""
         depth, labels, confidence = self.graph(torch.from_numpy(images).to(self.device))
         return depth.cpu().numpy(), labels.cpu().numpy(), confidence.cpu().numpy()
@@ -134,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("training/configs/driving.yaml"),
         help="names the validation folders (default: %(default)s)",
     )
+    parser.add_argument(
+        "--runtime", default="auto", choices=RUNTIMES, help="what runs an engine (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
     options = parser.parse_args(arguments)
     try:
@@ -142,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engine = torch_engine(run.load_best(), run.config)
             validation = run.config.validation
         else:
-            engine = open_engine(options.engine)
+            engine = open_engine(options.engine, options.runtime)
             validation = load_config(options.config).validation
         figures = evaluate(engine, options.data, validation)
     except (ConfigError, DataError, EngineError) as error:

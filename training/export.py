@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def export(run: RunFolder, data: Path, output: Path) -> Manifest:
             parity = compare(torch_engine(network, config), engine, parity_samples(config, data))
             figures = evaluate(engine, data, config.validation)
             panel = draw_panel(engine, panel_samples(config, data))
-    manifest = replace(manifest, parity=parity, accuracy=accuracy(config, figures))
+    manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
     temporary = target.with_suffix(".onnx.tmp")
@@ -131,20 +131,27 @@ def _spread(dataset: Samples, count: int) -> list[Sample]:
 
 def compare(reference: Engine, candidate: Engine, samples: Sequence[Sample]) -> Parity:
     """How far `candidate` is from `reference`; ParityError lists everything that is beyond its tolerance."""
+    return measure_parity(reference, candidate, samples, TOLERANCES)
+
+
+def measure_parity(
+    reference: Engine, candidate: Engine, samples: Sequence[Sample], tolerances: Mapping[str, float]
+) -> Parity:
+    """As `compare`, within tolerances of the caller's own."""
     differences: list[dict[str, float]] = []
     for sample in samples:
         image = sample.image[np.newaxis]
         differences.append(_difference(reference.predict(image, sample.fx), candidate.predict(image, sample.fx)))
     measured = {
         key: float((np.max if key in ("depth_max_rel", "depth_non_finite") else np.mean)([d[key] for d in differences]))
-        for key in TOLERANCES
+        for key in tolerances
     }
     beyond = [
-        f"{k} is {v:.3g}, at most {TOLERANCES[k]:.3g} allowed" for k, v in measured.items() if not v <= TOLERANCES[k]
+        f"{k} is {v:.3g}, at most {tolerances[k]:.3g} allowed" for k, v in measured.items() if not v <= tolerances[k]
     ]
     if beyond:
-        raise ParityError("the exported network differs from PyTorch's: " + "; ".join(beyond))
-    return Parity(images=len(samples), measured=measured, tolerances=dict(TOLERANCES))
+        raise ParityError(f"{candidate.manifest.network} differs from what it was made of: " + "; ".join(beyond))
+    return Parity(images=len(samples), measured=measured, tolerances=dict(tolerances))
 
 
 def _difference(expected: Prediction, found: Prediction) -> dict[str, float]:
@@ -183,9 +190,9 @@ def training_record(run: RunFolder) -> TrainingRecord:
     )
 
 
-def accuracy(config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:
-    """The figures of the manifest."""
-    command = f"python -m training.evaluate {config.engine.name} --data DATA"
+def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:
+    """The figures of the manifest of the engine `name`."""
+    command = f"python -m training.evaluate {name} --data DATA"
     labels, depth = figures["camvid"], figures["kitti_depth"]["pooled"]
     camvid, kitti = f"CamVid val, 11 classes ({config.validation.camvid})", f"KITTI ({config.validation.kitti_depth})"
     return (

@@ -48,6 +48,13 @@ EXTRAS = {
     "offline": ["jinja2>=3.0", "rosbags>=0.10.4,<0.12"],
     # `hybridnet view`, in a window and as a video. The viewer needs NumPy 2, which a ROS installation may not have.
     "view": ["av>=12", "rerun-sdk>=0.28"],
+    # Beside TensorRT or TensorRT-RTX: cuda-bindings to run plans (version 12 works with newer drivers too, 13 with no
+    # older ones), onnx to build them.
+    "tensorrt": ["cuda-bindings>=11.8,<13", "onnx>=1.14"],
+    # The runtime `openvino`: on processors with bfloat16 faster than ONNX Runtime.
+    "openvino": ["openvino>=2024.4"],
+    # `hybridnet benchmark`: the network's arithmetic, and a GPU's power and memory.
+    "benchmark": ["nvidia-ml-py", "onnx>=1.14"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
     # Memory and temperature of the GPU on /diagnostics.
@@ -65,12 +72,16 @@ EXTRAS = {
     ],
     "test": [
         "cityscapesScripts>=2.2",
+        "cuda-bindings>=11.8",
         "hypothesis",
         "mypy>=1.10,<3",
         "onnx>=1.14",
+        "openvino>=2024.4",
         "pytest>=7",
         "ruff>=0.17,<0.18",
         "setuptools>=70.1",
+        # Builds plans without a GPU.
+        "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",
         # The one that the tests were run with; a newer one may bring gigabytes of CUDA along.
         "torch==2.13.0",
     ],
@@ -90,6 +101,7 @@ setup(
     package_data={
         NAME: [
             "engine/*.json",
+            "engine/*.ptx",
             "benchmark/*.json",
             "benchmark/*.onnx",
             "demo/*.j2",

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "benchmark": ("hybridnet_ros.benchmark.command", "how fast, measured here: the node and its transport"),
+    "build-engine": ("hybridnet_ros.build_engine", "a TensorRT plan of an engine, for this machine's GPU"),
+    "benchmark": ("hybridnet_ros.benchmark.command", "how fast the network and the node are on this machine"),
     "compare": ("hybridnet_ros.offline.compare_command", "two evaluations side by side, and where they differ most"),
     "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),
     "evaluate-bag": ("hybridnet_ros.offline.evaluate_command", "how good an engine is on your own recordings"),

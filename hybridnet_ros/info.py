@@ -14,11 +14,12 @@ from pathlib import Path
 
 from hybridnet_ros.engine import EngineError, ManifestError, open_engine
 from hybridnet_ros.engine.engine import shipped_engines
+from hybridnet_ros.engine.gpu_report import describe_gpu, describe_plans
 from hybridnet_ros.resources import ResourceError, share_path
 
 DESCRIPTION = """\
-Says which engine would run on what, what is known of it, and which of the packages that hybridnet_ros can use are
-installed. The exit code is 0 only if the engine opens.
+Says which engine would run on what, what is known of it, which GPU, TensorRT and plans there are for it, and which of
+the packages that hybridnet_ros can use are installed. The exit code is 0 only if the engine opens.
 """
 EXAMPLES = """\
 examples:
@@ -43,6 +44,8 @@ PACKAGES = (
     Package("jsonschema", "jsonschema", "no manifest can be read", needed=True),
     Package("yaml", "PyYAML", "no configuration can be read", needed=True),
     Package("onnxruntime", "onnxruntime", "no ONNX engine runs", needed=True),
+    Package("onnx", "onnx", "no TensorRT plan can be built"),
+    Package("openvino", "openvino", "no runtime openvino, which is faster on processors with bfloat16"),
     Package("rclpy", "ros-jazzy-rclpy", "no node: source a ROS 2 installation, or `pip install '.[ros]'`"),
     Package("cv_bridge", "", "OpenCV converts unusual image encodings instead"),
     Package("sensor_msgs_py", "", "NumPy packs point clouds instead"),
@@ -85,6 +88,7 @@ def describe_installation() -> Iterator[str]:
         yield f"shipped files in {share_path('config').parent}"
     except ResourceError as error:
         yield f"warning: {error}"
+    yield from describe_gpu()
     for package in PACKAGES:
         yield _describe_package(package)
 
@@ -116,6 +120,7 @@ def describe_engine(name_or_path: str, runtime: str) -> Iterator[str]:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         yield f"  {name:<{width}}  {value}"
+    yield from describe_plans(manifest)
 
 
 def _describe_package(package: Package) -> str:

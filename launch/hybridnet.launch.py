@@ -59,7 +59,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "runtime",
         default_value="",
-        description="What runs the engine (auto, onnx_cuda, onnx_cpu); empty: as in params_file.",
+        description="What runs the engine (auto, tensorrt, onnx_cuda, onnx_cpu, openvino); empty: as in params_file.",
     ),
     DeclareLaunchArgument(
         "dds_profile",

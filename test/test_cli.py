@@ -58,6 +58,8 @@ def test_info_describes_an_engine_and_the_installation(tmp_path: Path) -> None:
     assert "tiny (3 classes) on ONNX Runtime" in done.stdout
     assert "road, car, sky" in done.stdout
     assert "mIoU on none" in done.stdout
+    assert "no GPU: no NVIDIA driver" in done.stdout or "GPU " in done.stdout
+    assert "TensorRT plans in " in done.stdout
     for package in ("numpy", "cv2", "onnxruntime", "rclpy", "cv_bridge"):
         assert f"  {package} " in done.stdout
 

@@ -103,7 +103,9 @@ def tiny_network(work: int = 0) -> onnx.ModelProto:
         helper.make_node("Round", ["best_255"], ["rounded"]),
         helper.make_node("Cast", ["rounded"], ["confidence"], to=TensorProto.UINT8),
         helper.make_node("ArgMax", ["scores"], ["winner"], axis=1, keepdims=0),
-        helper.make_node("Cast", ["winner"], ["labels"], to=TensorProto.UINT8),
+        # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
+        helper.make_node("Cast", ["winner"], ["winner_float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["winner_float"], ["labels"], to=TensorProto.UINT8),
     ]
     plane = "depth_plane"
     if work:

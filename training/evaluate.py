@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybridnet_ros.engine import EngineError, open_engine
+from hybridnet_ros.engine import RUNTIMES, EngineError, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
+from hybridnet_ros.engine.session import Maps, ResizingSession
 from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
 from training.config import ConfigError, DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
 from training.data.label_sets import label_table, read_label_set
@@ -33,7 +34,7 @@ from training.networks import EngineGraph, HybridNet
 from training.run_folder import RunFolder
 
 
-class TorchSession:
+class TorchSession(ResizingSession):
     """A network in PyTorch, with the post-processing of the exported graph, as an engine's session.
 
     An engine says depth, labels and confidence. What a network of one task does not say is filled with depth 1 m, label
@@ -49,7 +50,7 @@ class TorchSession:
         self.device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(self, images: NDArray[np.uint8]) -> Maps:
         """Depth, labels and confidence [N, H, W] of uint8 [N, H, W, 3]."""
         outputs = self.graph(torch.from_numpy(images).to(self.device))
         return filled(dict(zip(self.graph.outputs, (x.cpu().numpy() for x in outputs), strict=True)), images)
@@ -58,9 +59,7 @@ class TorchSession:
         """Nothing to free."""
 
 
-def filled(
-    outputs: dict[str, NDArray[Any]], images: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+def filled(outputs: dict[str, NDArray[Any]], images: NDArray[np.uint8]) -> Maps:
     """Depth, labels and confidence of a network that may say less; see `TorchSession`."""
     shape = images.shape[:3]
     nothing = np.zeros(shape, np.uint8)
@@ -187,6 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("training/configs/driving.yaml"),
         help="names the validation folders (default: %(default)s)",
     )
+    parser.add_argument(
+        "--runtime", default="auto", choices=RUNTIMES, help="what runs an engine (default: %(default)s)"
+    )
     parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
     parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
     options = parser.parse_args(arguments)
@@ -196,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engine = torch_engine(run.load_best(), run.config)
             validation = scored(run.config)
         else:
-            engine = open_engine(options.engine)
+            engine = open_engine(options.engine, options.runtime)
             validation = load_config(options.config).validation
         if options.split:
             validation = _on_split(validation, options.split)

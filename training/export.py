@@ -76,7 +76,7 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
             )
             figures = evaluate(engine, data, scored(config))
             panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
-    manifest = replace(manifest, parity=parity, accuracy=accuracy(config, figures))
+    manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
     temporary = target.with_suffix(".onnx.tmp")
@@ -141,18 +141,18 @@ def training_record(run: RunFolder) -> TrainingRecord:
     )
 
 
-def accuracy(config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:
-    """The figures of the manifest."""
-    command = f"python -m training.evaluate {config.engine.name} --data DATA"
+def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:
+    """The figures of the manifest of the engine `name`."""
+    command = f"python -m training.evaluate {name} --data DATA"
     found: list[Accuracy] = []
     labels, depth = config.validation.labels, config.validation.depth
     if labels is not None and "labels" in figures:
         about = f"{labels.about} ({labels.path})"
-        names = ("mean_iou", "global_accuracy", "class_accuracy")
-        found += [Accuracy(about, name, figures["labels"][name], command) for name in names]
+        metrics = ("mean_iou", "global_accuracy", "class_accuracy")
+        found += [Accuracy(about, metric, figures["labels"][metric], command) for metric in metrics]
     if depth is not None and "depth" in figures:
-        about, names = f"{depth.about} ({depth.path})", ("abs_rel", "rmse", "delta1")
-        found += [Accuracy(about, name, figures["depth"]["pooled"][name], command) for name in names]
+        about, pooled = f"{depth.about} ({depth.path})", figures["depth"]["pooled"]
+        found += [Accuracy(about, metric, pooled[metric], command) for metric in ("abs_rel", "rmse", "delta1")]
     return tuple(found)
 
 

@@ -23,7 +23,7 @@ labels.
 | File | `{{ m.onnx }}`, {{ "%.1f"|format(megabytes) }} MB, {{ m.precision }}, SHA-256 `{{ m.onnx_sha256[:16] }}…` |
 | Classes | {{ m.labels.names|length }} ({{ m.labels.name }}): {{ m.labels.names|join(", ") }} |
 | Sizes | any camera size; the network sees about {{ m.input.pixels }} pixels, sides multiples of \
-{{ m.input.multiple }} (1242x375 becomes {{ m.input.width }}x{{ m.input.height }}) |
+{{ m.input.multiple }} ({{ m.input.width }}x{{ m.input.height }} in training) |
 | Depth | metres along the optical axis, {{ m.depth_range[0] }} to {{ m.depth_range[1] }} m at the canonical focal \
 length of {{ m.fx }} px at network size; scaled by the camera's own |
 | Trained | {{ m.training.steps }} steps of {{ m.training.details["batch"] }} images from `{{ m.training.recipe }}`, \

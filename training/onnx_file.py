@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine import EngineError
+from hybridnet_ros.engine.session import Maps, ResizingSession
 from training.evaluate import filled
 from training.networks import EngineGraph
 
@@ -37,7 +38,7 @@ def write_onnx(graph: EngineGraph, path: Path, size: tuple[int, int]) -> None:
         )
 
 
-class PartSession:
+class PartSession(ResizingSession):
     """ONNX Runtime on a network of one task, as an engine's session; what it does not say is filled for nobody."""
 
     runtime = "onnx_cpu"
@@ -51,7 +52,7 @@ class PartSession:
             raise EngineError(f"ONNX Runtime cannot load the exported network: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(self, images: NDArray[np.uint8]) -> Maps:
         """Depth, labels and confidence [N, H, W] of uint8 [N, H, W, 3]."""
         values: list[NDArray[Any]] = self._session.run(self._outputs, {"image": images})
         return filled(dict(zip(self._outputs, values, strict=True)), images)

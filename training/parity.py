@@ -1,6 +1,6 @@
-"""The parity gate: an exported network does what the network in PyTorch does, on real images, or it is not written."""
+"""The parity gate: an exported network does what it was made of does, on real images, or it is not written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _WORST = ("depth_max_rel", "depth_non_finite")  # of all images; of the others t
 
 
 class ParityError(Exception):
-    """The ONNX file does not do what the network does; nothing was written."""
+    """An engine does not do what it was made of does; nothing was written."""
 
 
 def compare(
@@ -33,6 +33,13 @@ def compare(
     """
     parts = (*outputs, "confidence") if "labels" in outputs else outputs
     tolerances = {key: value for key, value in TOLERANCES.items() if key.split("_")[0] in parts}
+    return measure_parity(reference, candidate, samples, tolerances)
+
+
+def measure_parity(
+    reference: Engine, candidate: Engine, samples: Sequence[Sample], tolerances: Mapping[str, float]
+) -> Parity:
+    """As `compare`, within tolerances of the caller's own."""
     differences: list[dict[str, float]] = []
     for sample in samples:
         image = sample.image[np.newaxis]
@@ -47,8 +54,8 @@ def compare(
         if not value <= tolerances[key]
     ]
     if beyond:
-        raise ParityError("the exported network differs from PyTorch's: " + "; ".join(beyond))
-    return Parity(images=len(samples), measured=measured, tolerances=tolerances)
+        raise ParityError(f"{candidate.manifest.network} differs from what it was made of: " + "; ".join(beyond))
+    return Parity(images=len(samples), measured=measured, tolerances=dict(tolerances))
 
 
 def _difference(expected: Prediction, found: Prediction) -> dict[str, float]:

@@ -10,8 +10,10 @@ Measures on this machine, and writes what it measured as JSON.
 """
 
 BENCHMARKS = {
+    "engine": ("hybridnet_ros.benchmark.engine_command", "the network in every runtime that works here, side by side"),
     "node": ("hybridnet_ros.benchmark.node_command", "the node between a camera and a listener, each a process"),
     "transport": ("hybridnet_ros.benchmark.transport_command", "images from process to process, without any node"),
+    "table": ("hybridnet_ros.benchmark.table_command", "what was measured and kept, as the table in README.md"),
 }
 """Each benchmark's module, with `add_arguments(parser)`, `main(arguments) -> exit code` and EXAMPLES, and its purpose.
 

@@ -3,8 +3,8 @@
     engine = open_engine("driving")
     prediction = engine.predict(images, fx=721.5)
 
-The network itself runs in a `Session` (ONNX Runtime, see onnx_engine.py). What every runtime has in common is here:
-choosing the network size, resizing there and back, and scaling depth by the camera's focal length.
+The network itself runs in a `Session` (session.py; onnx_engine.py is one). What every runtime has in common is here:
+checking what goes in, and choosing the network size and the factor between its depth and the camera's.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridnet_ros.engine.choice import Source, choose_session, named_plan
 from hybridnet_ros.engine.errors import EngineError
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
+from hybridnet_ros.engine.session import Session
 from hybridnet_ros.resources import ResourceError, share_path
-from hybridnet_ros.scene.resize import resize_depth, resize_images, resize_labels
 
-RUNTIMES = ("auto", "onnx_cuda", "onnx_cpu")
+RUNTIMES = ("auto", "tensorrt", "onnx_cuda", "openvino", "onnx_cpu")
 
 _NAME_PREFIX = "hybridnet_"
 
@@ -50,19 +50,6 @@ class Prediction:
     confidence: NDArray[np.uint8]
 
 
-class Session(Protocol):
-    """A network loaded into one runtime."""
-
-    runtime: str
-    description: str
-
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3] at a network size."""
-
-    def close(self) -> None:
-        """Frees what the runtime holds."""
-
-
 class Engine:
     """A network ready to run; may be used from several threads, and as a context manager that closes it.
 
@@ -81,7 +68,11 @@ class Engine:
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) in px at which the network sees an image of `width` x `height`."""
-        return _network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
+        return network_size(width, height, self.manifest.input.multiple, self.manifest.input.pixels)
+
+    def takes(self, width: int, height: int) -> bool:
+        """Is the runtime made for images of this size? TensorRT is for those that its plan was built for."""
+        return self._session is not None and self._session.takes(self.network_size(width, height))
 
     def predict(self, images: NDArray[np.uint8], fx: float | Sequence[float] | None = None) -> Prediction:
         """Depth and labels of images, at the images' own size.
@@ -99,24 +90,9 @@ class Engine:
         if session is None:
             raise EngineError("the engine is closed: open it again with open_engine")
         count, height, width, _ = images.shape
-        network_width, network_height = self.network_size(width, height)
-        scales = self._depth_scales(fx, count, network_width / width)
-
-        depth, labels, confidence = session.run(resize_images(images, network_width, network_height))
-        for output in (depth, labels, confidence):
-            if output.shape != (count, network_height, network_width):
-                raise EngineError(
-                    f"the network answered {list(output.shape)} to images {[count, network_height, network_width, 3]}: "
-                    "it is no HybridNet engine; export it again with python -m training.export"
-                )
-        depth *= scales[:, np.newaxis, np.newaxis]
-        if (network_width, network_height) == (width, height):
-            return Prediction(depth, labels, confidence)
-        return Prediction(
-            resize_depth(depth, width, height),
-            resize_labels(labels, width, height),
-            resize_labels(confidence, width, height),
-        )
+        network_size = self.network_size(width, height)
+        scales = self._depth_scales(fx, count, network_size[0] / width)
+        return Prediction(*session.predict(images, network_size, scales))
 
     def close(self) -> None:
         """Frees the network; closing twice does no harm."""
@@ -156,8 +132,11 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
     """Opens an engine.
 
     Args:
-        name_or_path: name of a shipped engine, or a path to an .onnx file or to its .json manifest.
-        runtime: one of RUNTIMES. "auto" is ONNX Runtime on CUDA where that works, else on the CPU.
+        name_or_path: name of a shipped engine, or a path to an .onnx file, to a TensorRT .plan built from one, or to
+            the .json manifest of either.
+        runtime: one of RUNTIMES. "auto" is TensorRT where there is a plan for exactly this GPU and TensorRT that has
+            passed its parity gate (`hybridnet build-engine` makes one), else ONNX Runtime on CUDA where that works,
+            else on the CPU.
         threads: CPU threads to compute with; all cores this process may use when None.
 
     Raises:
@@ -167,20 +146,17 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
         raise EngineError(f"unknown runtime {runtime!r}: choose one of {', '.join(RUNTIMES)}")
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
-    path = find_engine(name_or_path)
+    name, plan = str(name_or_path), None
+    path = find_engine(name)
+    described = named_plan(path)
+    if described is not None:
+        name, plan = described.engine, path.with_suffix(".plan")
+        path = find_engine(name)
     manifest = load_manifest(path.with_suffix(".json"))
     if path.suffix == ".json":
         path = path.with_name(manifest.onnx)
-    onnx = manifest.read_onnx(path)
-
-    try:  # here and not at the top, so that all but opening an engine works on machines without ONNX Runtime
-        from hybridnet_ros.engine.onnx_engine import OnnxSession
-    except ImportError as error:
-        raise EngineError(
-            f"ONNX Runtime cannot be imported ({error}): install it with pip install onnxruntime"
-        ) from error
-    session = OnnxSession(onnx, path, runtime, threads or len(os.sched_getaffinity(0)))
-    engine = Engine(manifest, session)
+    source = Source(name, path, manifest, manifest.read_onnx(path), plan)
+    engine = Engine(manifest, choose_session(source, runtime, threads or len(os.sched_getaffinity(0))))
     _log.info("engine %s: %s", path.name, engine.description)
     return engine
 
@@ -195,9 +171,9 @@ def shipped_engines() -> dict[str, Path]:
 
 
 def find_engine(name_or_path: str | Path) -> Path:
-    """The .onnx file or manifest that is meant; EngineError says what there is instead."""
+    """The .onnx file, plan or manifest that is meant; EngineError if there is none."""
     path = Path(name_or_path).expanduser()
-    if path.suffix in (".onnx", ".json"):
+    if path.suffix in (".onnx", ".json", ".plan"):
         if not path.is_file():
             raise EngineError(
                 f"there is no engine {path}: give the path of an .onnx file or the name of a shipped engine "
@@ -214,7 +190,7 @@ def find_engine(name_or_path: str | Path) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[int, int]:
+def network_size(width: int, height: int, multiple: int, pixels: int) -> tuple[int, int]:
     """Sides that are multiples of `multiple`, shaped like width x height, with about `pixels` px, never enlarged."""
     shrink = min(1.0, math.sqrt(pixels / (width * height)))
 

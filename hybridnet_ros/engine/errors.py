@@ -9,3 +9,19 @@ class EngineError(Exception):
 
 class ManifestError(EngineError):
     """A manifest is missing, not valid, or does not belong to its ONNX file."""
+
+
+class TensorRTError(EngineError):
+    """TensorRT is missing, has no GPU to work with, or refused what it was asked."""
+
+
+class PlanError(EngineError):
+    """A TensorRT plan cannot be built, written, read, or trusted."""
+
+
+class UnknownSizeError(PlanError):
+    """A TensorRT plan was not built for images of this size."""
+
+
+class BuildCancelled(PlanError):
+    """Whoever asked for a plan stopped the build; nothing of it is left."""

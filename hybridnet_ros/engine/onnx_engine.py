@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.errors import EngineError
+from hybridnet_ros.engine.session import Maps, ResizingSession
 
 # An input or output: type and axes, where a number is a fixed size and a name one that is left open.
 _Argument = tuple[str, Sequence[str | int | None]]
@@ -23,7 +24,7 @@ _OUTPUTS: dict[str, _Argument] = {
 _LOG_NOTHING = 4  # all but what is fatal: errors arrive as exceptions, and the user gets them in our words
 
 
-class OnnxSession:
+class OnnxSession(ResizingSession):
     """A network in ONNX Runtime; may be run from several threads.
 
     Attributes:
@@ -58,7 +59,7 @@ class OnnxSession:
         _check(path, "inputs", self._session.get_inputs(), _INPUTS)
         _check(path, "outputs", self._session.get_outputs(), _OUTPUTS)
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def run(self, images: NDArray[np.uint8]) -> Maps:
         """Depth, labels and confidence [N, H, W], in fresh memory, of uint8 images [N, H, W, 3]."""
         try:
             depth, labels, confidence = self._session.run(list(_OUTPUTS), {"image": images})
@@ -69,6 +70,23 @@ class OnnxSession:
     def close(self) -> None:
         """Frees the network."""
         del self._session
+
+
+def run_as_written(onnx: bytes, images: NDArray[np.uint8]) -> dict[str, NDArray]:
+    """Every output of a network on the CPU, computed as its file says, without any optimisation.
+
+    Raises:
+        EngineError: ONNX Runtime cannot compute it; it has no bfloat16, for instance.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_NOTHING
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {"image": images}), strict=True))
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        raise EngineError(f"ONNX Runtime cannot compute the network: {_first_line(error)}") from error
 
 
 def _cuda_session(onnx: bytes, threads: int) -> tuple[ort.InferenceSession | None, str]:

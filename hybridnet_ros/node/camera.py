@@ -28,6 +28,7 @@ class Camera:
         name: as in the topics of its outputs; "" for the only camera of a node.
         health: its frames and troubles.
         outputs: its publishers.
+        size: (width, height) of its last image that was answered.
         inputs, calibration: its subscriptions and the use of its CameraInfo; None while the node is not active.
     """
 
@@ -38,6 +39,7 @@ class Camera:
         self.outputs = Outputs(node, names, self._on_incompatible_subscriber)
         self.inputs: Inputs | None = None
         self.calibration: Calibration | None = None
+        self.size: tuple[int, int] | None = None
         self._node = node
         self.names = names
         self._settings = settings

@@ -61,6 +61,9 @@ def engine_values(keeper: EngineKeeper | None) -> _Values:
         ("runtime", engine.description),
         ("engine sha256", engine.manifest.onnx_sha256[:12]),
     ]
+    building = keeper.building()
+    if building is not None:
+        values.append(("engine build", building))
     return values + (gpu_values() if engine.runtime != "onnx_cpu" else [])
 
 

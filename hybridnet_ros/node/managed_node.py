@@ -20,7 +20,7 @@ from hybridnet_ros.node.engine_keeper import Choice, EngineKeeper
 from hybridnet_ros.node.health import Drop
 from hybridnet_ros.node.names import named_cameras
 from hybridnet_ros.node.parameters import ParameterError, declare, unknown_parameter, updated
-from hybridnet_ros.node.pipeline import Pipeline
+from hybridnet_ros.node.pipeline import GPU_BATCH, Pipeline
 from hybridnet_ros.node.transitions import refuse_wrong_transitions, state_label
 from hybridnet_ros.node.troubles import Level, Troubles
 from hybridnet_ros.node.watchdog import Watchdog
@@ -231,6 +231,9 @@ class PerceptionNode(LifecycleNode):
         self._watchdog.check(self._keeper.worker if self._keeper else None, self._settings.inference_timeout)
         for camera in self._cameras.values():
             camera.watch()
+        if self._keeper is not None and self._active:
+            sizes = {camera.size for camera in self._cameras.values() if camera.size is not None}
+            self._keeper.serve(sizes, min(len(self._cameras), self._settings.max_batch or GPU_BATCH))
 
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()

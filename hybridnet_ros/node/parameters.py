@@ -57,11 +57,17 @@ class Settings:
     )
     runtime: str = parameter(
         "auto",
-        "What runs the engine; auto takes the fastest that works on this machine.",
+        "What runs the engine; auto takes the first of tensorrt, onnx_cuda and onnx_cpu that works on this machine.",
         Effect.SWAP,
         choices=RUNTIMES,
     )
     threads: int = parameter(0, "CPU threads of the engine; 0 is one for each core.", Effect.SWAP, (0, 256))
+    build_engine: bool = parameter(
+        True,
+        "With runtime tensorrt and no plan for the cameras' images: answer with ONNX Runtime, build the plan in the "
+        "background and go over to it. False refuses instead.",
+        Effect.SWAP,
+    )
     cameras: tuple[str, ...] = parameter(
         ("",),
         "The cameras: names, as front for the topic front/image, or image topics, as /front/image_raw for a camera "

@@ -23,7 +23,7 @@ from hybridnet_ros.node.troubles import Level
 from hybridnet_ros.node.worker import Batching
 from hybridnet_ros.scene.camera import CameraModel
 
-_GPU_BATCH = 8
+GPU_BATCH = 8
 _REPEAT_S = 5.0
 
 
@@ -81,7 +81,7 @@ class Pipeline:
     def batching(self, engine: Engine) -> Batching:
         """How many frames to take at once."""
         settings = self._settings()
-        automatic = 1 if engine.runtime == "onnx_cpu" else _GPU_BATCH
+        automatic = 1 if engine.runtime in ("onnx_cpu", "openvino") else GPU_BATCH
         return Batching(settings.max_batch or automatic, settings.batch_window * 1e-3)
 
     def process(self, engine: Engine, frames: list[Frame]) -> None:
@@ -172,6 +172,7 @@ class Pipeline:
         frame.published_ns = time.monotonic_ns()
         frame.age_ms = age_ms(header.stamp, self._now_ns())
         self._failures = 0
+        camera.size = one.rgb.shape[1], one.rgb.shape[0]
         camera.health.clear_trouble("inference")
         camera.health.answered(frame)
 

@@ -67,7 +67,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Evaluation, Path]:
         stop = stack.enter_context(_stop_on_signal())
         cluster = stack.enter_context(closing(RayCluster(options.ray))) if options.ray is not None else None
         cpus = cluster.cpus if cluster else len(os.sched_getaffinity(0))
-        workers = options.workers or (1 if runtime == "onnx_cuda" else max(1, cpus // options.threads))
+        workers = options.workers or (1 if runtime in ("onnx_cuda", "tensorrt") else max(1, cpus // options.threads))
         try:
             _run(job, workers, cluster, stop)
         except OSError as error:

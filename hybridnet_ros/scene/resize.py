@@ -14,15 +14,21 @@ def resize_images(images: NDArray[np.uint8], width: int, height: int) -> NDArray
     if images.shape[1:3] == (1, 1):  # OpenCV 4.5 cannot resize one pixel
         return np.repeat(np.repeat(images, height, 1), width, 2)
     resized = np.empty((len(images), height, width, 3), np.uint8)
-    # Bilinear interpolation reads 2 x 2 px: where it shrinks by more than 2 it skips pixels, and edges flicker.
-    # Shrinking by a whole factor first averages every pixel, at a fraction of the cost of INTER_AREA all the way.
-    factor = min(images.shape[1] // height, images.shape[2] // width)
-    whole_step = (images.shape[2] // factor, images.shape[1] // factor) if factor > 1 else None
+    size = images.shape[2], images.shape[1]
+    step = whole_step(size, (width, height))
     for source, target in zip(images, resized, strict=True):
-        if whole_step:
-            source = cv2.resize(source, whole_step, interpolation=cv2.INTER_AREA)
+        if step != size:
+            source = cv2.resize(source, step, interpolation=cv2.INTER_AREA)
         cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+def whole_step(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The size (width, height) px to which an image is shrunk by averaging, before it is interpolated to `target`."""
+    # Bilinear interpolation reads 2 x 2 px: where it shrinks by more than 2 it skips pixels, and edges flicker.
+    # Shrinking by a whole factor first averages every pixel, at a fraction of the cost of INTER_AREA all the way.
+    factor = max(1, min(size[0] // target[0], size[1] // target[1]))
+    return size[0] // factor, size[1] // factor
 
 
 def resize_depth(depth: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:

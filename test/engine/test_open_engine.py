@@ -112,7 +112,9 @@ def test_auto_takes_cuda_only_where_it_works(tmp_path):
     with open_engine(write_tiny_engine(tmp_path), runtime="auto", threads=2) as engine:
         if not HAS_CUDA:
             assert engine.runtime == "onnx_cpu"
-            assert engine.description.endswith("CPU, 2 threads (this ONNX Runtime has no CUDA)")
+            assert engine.description.endswith(
+                "CPU, 2 threads (this ONNX Runtime has no CUDA); no TensorRT: no NVIDIA GPU"
+            )
         else:
             assert engine.runtime == "onnx_cuda" or "CUDA did not start" in engine.description
 
@@ -131,7 +133,9 @@ def test_cuda_asked_for_and_absent_is_refused_with_the_remedy(tmp_path):
 
 
 def test_an_unknown_runtime_lists_the_known_ones(tmp_path):
-    with pytest.raises(EngineError, match="unknown runtime 'opencl': choose one of auto, onnx_cuda, onnx_cpu"):
+    with pytest.raises(
+        EngineError, match="unknown runtime 'opencl': choose one of auto, tensorrt, onnx_cuda, openvino, onnx_cpu"
+    ):
         open_engine(write_tiny_engine(tmp_path), runtime="opencl")
 
 
@@ -216,7 +220,8 @@ def drop_confidence(network):
 
 
 def give_wide_labels(network):
-    network.graph.node[11].attribute[0].i = TensorProto.INT64
+    [cast] = [node for node in network.graph.node if node.output[0] == "labels"]
+    cast.attribute[0].i = TensorProto.INT64
     network.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
 
 

@@ -1,0 +1,196 @@
+"""Turn a float32 engine into one in 8 bits for processors: ONNX, manifest and model card.
+
+    python -m training.quantize driving --data DATA --output engines
+
+The scales come from training images. Both engines are then measured on the validation data, and one that loses more
+than LIMITS is refused. TensorRT has no use for this file: `hybridnet build-engine` makes its own of the float32 engine.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridnet_ros.engine import Engine, EngineError, Manifest, load_manifest, open_engine
+from hybridnet_ros.engine.engine import find_engine
+from hybridnet_ros.engine.onnx_engine import OnnxSession
+from hybridnet_ros.engine.quantize import quantize
+from hybridnet_ros.engine.typed_onnx import load_onnx
+from hybridnet_ros.scene.resize import resize_images
+from training.config import ConfigError, RunConfig, load_config
+from training.data.label_sets import read_label_set
+from training.data.sample import DataError
+from training.data.sources import open_source
+from training.evaluate import evaluate, summary
+from training.export import PARITY_IMAGES, accuracy, validation_samples
+from training.parity import ParityError, measure_parity
+
+IMAGES = 80  # for the scales, from all sources in proportion
+
+LIMITS = {
+    "mean_iou": 0.01,  # points lost on CamVid val
+    "abs_rel": 0.03,  # relative gain on KITTI
+}
+
+PARITY_TOLERANCES = {
+    "labels_disagreement": 0.06,
+    "depth_abs_rel": 0.06,
+    "depth_max_rel": 2.0,
+    "confidence_difference": 10.0,
+    "depth_non_finite": 0,
+}
+
+_CARD = """\
+# {name}
+
+[`{base}`]({base}.md) in 8 bits, for processors with VNNI instructions (x86 since about 2019) and ONNX Runtime:
+weights int8 with a scale for each channel, activations uint8, the first and the last convolutions in float32. The
+scales come from {images} of its training images. Older processors add 8-bit products in 16 bits, which may overflow:
+neither accuracy nor speed was measured there.
+
+| | float32 | int8 |
+|---|---|---|
+| File | {base_megabytes:.1f} MB | `{name}.onnx`, {megabytes:.1f} MB, SHA-256 `{sha256}…` |
+| CamVid val, 11 classes: mIoU | {base_camvid[mean_iou]:.3f} | {camvid[mean_iou]:.3f} |
+| global accuracy | {base_camvid[global_accuracy]:.3f} | {camvid[global_accuracy]:.3f} |
+| class accuracy | {base_camvid[class_accuracy]:.3f} | {camvid[class_accuracy]:.3f} |
+| KITTI, accumulated LiDAR: AbsRel | {base_depth[abs_rel]:.3f} | {depth[abs_rel]:.3f} |
+| RMSE (m) | {base_depth[rmse]:.2f} | {depth[rmse]:.2f} |
+| delta1 | {base_depth[delta1]:.3f} | {depth[delta1]:.3f} |
+
+Measured on this very file by `{command}`. On {parity.images} real images the
+labels of {labels:.1f} % of the pixels differ from float32's, depth by {relative:.1f} % in the mean.
+
+{rest}"""
+
+
+class LossError(Exception):
+    """8 bits cost more accuracy than LIMITS allow; nothing was written."""
+
+
+def quantize_engine(name_or_path: str, config: RunConfig, data: Path, output: Path) -> Manifest:
+    """Write `hybridnet_NAME_int8.onnx`, its manifest `.json` and its card `.md` into `output`.
+
+    Raises:
+        LossError: it is too much worse than the float32 engine.
+    """
+    path = find_engine(name_or_path)
+    base = load_manifest(path.with_suffix(".json"))
+    path = path.with_name(base.onnx)
+    onnx = base.read_onnx(path)
+    with open_engine(path, "onnx_cpu") as reference:
+        images = calibration_images(config, data, reference)
+        with tempfile.TemporaryDirectory() as scratch:
+            draft = Path(scratch) / f"{path.stem}_int8.onnx"
+            model = quantize(load_onnx(onnx), images, symmetric=False)
+            content = model.SerializeToString()
+            manifest = replace(
+                base,
+                network=draft.stem,
+                onnx=draft.name,
+                onnx_sha256=hashlib.sha256(content).hexdigest(),
+                precision="int8",
+            )
+            with Engine(manifest, OnnxSession(content, draft, "onnx_cpu", os.cpu_count() or 1)) as engine:
+                parity = measure_parity(
+                    reference, engine, validation_samples(config, data, PARITY_IMAGES), PARITY_TOLERANCES
+                )
+                figures = evaluate(engine, data, config.validation)
+                base_figures = evaluate(reference, data, config.validation)
+    check_loss(base_figures, figures)
+    manifest = replace(manifest, parity=parity, accuracy=accuracy(f"{config.engine.name}_int8", config, figures))
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / manifest.onnx
+    temporary = target.with_suffix(".onnx.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, target)
+    manifest.save(target.with_suffix(".json"))
+    card = _card(manifest, path, len(images), (len(onnx), len(content)), (base_figures, figures))
+    target.with_suffix(".md").write_text(card, encoding="utf-8")
+    print(f"float32: {summary(base_figures)}\nint8:    {summary(figures)}")
+    return manifest
+
+
+def calibration_images(config: RunConfig, data: Path, engine: Engine) -> list[NDArray[np.uint8]]:
+    """About IMAGES training images, evenly spread over all sources, uint8 [1, H, W, 3] at network sizes."""
+    label_set = read_label_set(config.data.label_set)
+    sources = [open_source(source, data, label_set) for source in config.data.sources]
+    places = [(source, index) for source in sources for index in range(len(source))]
+    chosen = np.unique(np.linspace(0, len(places) - 1, IMAGES).round().astype(int))
+    images = [source[index].image[np.newaxis] for source, index in (places[int(place)] for place in chosen)]
+    return [resize_images(image, *engine.network_size(image.shape[2], image.shape[1])) for image in images]
+
+
+def check_loss(base: dict[str, dict[str, Any]], figures: dict[str, dict[str, Any]]) -> None:
+    """LossError when `figures` are too much worse than `base`."""
+    lost = base["labels"]["mean_iou"] - figures["labels"]["mean_iou"]
+    gained = figures["depth"]["pooled"]["abs_rel"] / base["depth"]["pooled"]["abs_rel"] - 1
+    if not (lost <= LIMITS["mean_iou"] and gained <= LIMITS["abs_rel"]):
+        raise LossError(
+            f"8 bits lose {100 * lost:.1f} points of mIoU (at most {100 * LIMITS['mean_iou']:.0f}) and raise AbsRel by "
+            f"{100 * gained:.1f} % (at most {100 * LIMITS['abs_rel']:.0f}); nothing was written"
+        )
+
+
+def _card(
+    manifest: Manifest,
+    base: Path,
+    images: int,
+    sizes: tuple[int, int],
+    figures: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]],
+) -> str:
+    """The card; data and limits are those of the float32 engine's card."""
+    _, heading, rest = base.with_suffix(".md").read_text(encoding="utf-8").partition("## Training data")
+    return _CARD.format(
+        name=manifest.network,
+        base=base.stem,
+        images=images,
+        base_megabytes=sizes[0] / 1e6,
+        megabytes=sizes[1] / 1e6,
+        sha256=manifest.onnx_sha256[:16],
+        base_camvid=figures[0]["labels"],
+        camvid=figures[1]["labels"],
+        base_depth=figures[0]["depth"]["pooled"],
+        depth=figures[1]["depth"]["pooled"],
+        command=manifest.accuracy[0].command,
+        parity=manifest.parity,
+        labels=100 * manifest.parity.measured["labels_disagreement"],
+        relative=100 * manifest.parity.measured["depth_abs_rel"],
+        rest=heading + rest,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("engine", help="a float32 engine's name, or its .onnx file")
+    parser.add_argument("--data", type=Path, required=True, help="the data folder")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("training/configs/driving.yaml"),
+        help="names the training and validation folders (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        manifest = quantize_engine(options.engine, load_config(options.config), options.data, options.output)
+    except (ConfigError, DataError, EngineError, LossError, ParityError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {options.output / manifest.onnx}, its manifest and its card")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,21 +4,24 @@
     python scripts/measure_evaluation.py [--frames 1000] [--rounds 2] [--output engines/measured/evaluation.json]
 
 The demo bag is repeated to a recording of so many frames (1242x375 JPEG, CameraInfo, LiDAR depth as 16-bit PNG). Then,
-in each round, one after the other and each with one worker of one thread for each core:
+in each round, one after the other:
 
-    engine        only `engine.predict` on decoded frames in memory, the same number of frames; from the moment when all
-                  workers have their engine open to the moment when the last one is done
+    engine        only `engine.predict` on decoded frames in memory, the same number of frames; from the moment when the
+                  engine is open to the moment when the last frame is done. Twice: in one process with a thread for each
+                  core, as a user runs it, and in one process of one thread for each core, as evaluate-bag runs it
     plain         hybridnet evaluate-bag --no-bag: reads and decodes, confidence, class shares, steadiness, report
     references    the same with --depth-topic: also decodes LiDAR depth and measures by distance and class
     predictions   references, and the bag of predictions is written (2.8 MB a frame)
 
-For each command two times are given: `work_s`, from the start of the workers until all frames are measured, and
-`whole_s`, the whole command, with the start of Python, the opening of engines, pictures and report.
+The commands run with one worker of one thread for each core. For each two times are given: `work_s`, from the start
+of the workers until all frames are measured, and `whole_s`, the whole command, with the start of Python, the opening of
+engines, pictures and report.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -65,12 +68,15 @@ def main() -> None:
         bag = Path(folder) / "drive"
         repeat_demo(bag, options.frames)
         for number in range(options.rounds):
-            times: dict[str, Any] = {"engine_s": engine_alone(options.engine, options.frames, workers)}
-            print(f"round {number + 1}: engine {times['engine_s']:.2f} s", flush=True)
+            times: dict[str, Any] = {
+                "engine_s": engine_alone(options.engine, options.frames, 1, workers),
+                "engine_in_workers_s": engine_alone(options.engine, options.frames, workers, 1),
+            }
+            print(f"round {number + 1}: " + ", ".join(f"{key} {value:.2f}" for key, value in times.items()), flush=True)
             for name, words in COMMANDS.items():
                 times[name] = command(bag, Path(folder) / name, options.engine, words)
-                for what in ("work_s", "whole_s"):
-                    times[name][f"{what[:-2]}_over_engine"] = times[name][what] / times["engine_s"] - 1
+                for what, alone in itertools.product(("work", "whole"), ("engine", "engine_in_workers")):
+                    times[name][f"{what}_over_{alone}"] = times[name][f"{what}_s"] / times[f"{alone}_s"] - 1
                 print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in times[name].items()), flush=True)
             rounds.append(times)
     result = {
@@ -106,12 +112,12 @@ def repeat_demo(target: Path, frames: int) -> None:
                     writer.write(connections[record.topic], stamp_ns, data)
 
 
-def engine_alone(engine: str, frames: int, workers: int) -> float:
-    """Seconds that `workers` processes of one thread take to predict `frames` frames together."""
+def engine_alone(engine: str, frames: int, workers: int, threads: int) -> float:
+    """Seconds that `workers` processes of so many threads take to predict `frames` frames together."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(workers + 1)
     shares = [frames // workers + (number < frames % workers) for number in range(workers)]
-    processes = [context.Process(target=_predict, args=(engine, share, ready)) for share in shares]
+    processes = [context.Process(target=_predict, args=(engine, share, threads, ready)) for share in shares]
     for process in processes:
         process.start()
     try:
@@ -127,10 +133,10 @@ def engine_alone(engine: str, frames: int, workers: int) -> float:
     return seconds
 
 
-def _predict(engine: str, frames: int, ready: Any) -> None:
+def _predict(engine: str, frames: int, threads: int, ready: Any) -> None:
     with open_bag(DEMO) as bag:
         images = [to_rgb(record.message) for record in bag.messages(IMAGE)]
-    with open_engine(engine, "onnx_cpu", threads=1) as opened:
+    with open_engine(engine, "onnx_cpu", threads) as opened:
         opened.predict(images[0][None], FX)
         ready.wait()
         for number in range(frames):

@@ -76,7 +76,17 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_launch_starts_the_node_with_its_arguments(installed: Path) -> None:
+@pytest.mark.parametrize(
+    "argument, heard",
+    [
+        ("image:=/cam/image_raw", "/cam/image_raw and /cam/camera_info"),
+        (
+            "cameras:=[/left/image_raw, /right/image_raw]",
+            "/left/image_raw and /left/camera_info and /right/image_raw and /right/camera_info",
+        ),
+    ],
+)
+def test_a_launch_starts_the_node_with_its_arguments(installed: Path, argument: str, heard: str) -> None:
     pytest.importorskip("launch_ros", reason="launch_ros comes with ROS installations only")
     engine = write_tiny_engine(installed)
     parameters = installed / "parameters.yaml"
@@ -89,7 +99,7 @@ def test_a_launch_starts_the_node_with_its_arguments(installed: Path) -> None:
         "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
-    arguments = [f"engine:={engine}", f"params_file:={parameters}", "namespace:=front", "image:=/cam/image_raw"]
+    arguments = [f"engine:={engine}", f"params_file:={parameters}", "namespace:=front", argument]
     log = installed / "output"
     with log.open("wb") as output:
         launch = subprocess.Popen(
@@ -109,6 +119,6 @@ def test_a_launch_starts_the_node_with_its_arguments(installed: Path) -> None:
         if launch.poll() is None:
             os.killpg(launch.pid, signal.SIGKILL)
     text = log.read_text()
-    assert "[front.hybridnet]: listening on /cam/image_raw and /cam/camera_info, runs tiny" in text, text
+    assert f"[front.hybridnet]: listening on {heard}, runs tiny" in text, text
     assert "process has finished cleanly" in text, text
     assert "Traceback" not in text

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
+from hybridnet_ros.benchmark.ros_benchmark import run_benchmark
 from hybridnet_ros.terminal import Progress, positive
 
 DESCRIPTION = """\
@@ -48,37 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the JSON; returns the exit code."""
-    try:
-        from hybridnet_ros.benchmark.node_benchmark import Options, run
-        from hybridnet_ros.benchmark.node_run import BenchmarkError
-        from hybridnet_ros.engine import EngineError, ManifestError
-        from hybridnet_ros.processes import ProcessDied
-    except ImportError as error:
-        print(
-            f"hybridnet benchmark node: the module {error.name} is needed: source a ROS 2 installation and "
-            "`pip install rosbags`, or get everything with `pip install '.[ros,offline]'`",
-            file=sys.stderr,
-        )
-        return 1
-    progress = Progress()
-    try:
-        with tempfile.TemporaryDirectory(prefix="hybridnet_") as folder:
-            logs = arguments.logs or Path(folder)
-            logs.mkdir(parents=True, exist_ok=True)
-            report = run(Options.of(arguments), logs, progress)
-        if arguments.output:
-            report.save(arguments.output)
-    except (BenchmarkError, EngineError, ManifestError, ProcessDied, OSError) as error:
-        progress.close()
-        print(f"hybridnet benchmark node: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("hybridnet benchmark node: stopped", file=sys.stderr)
-        return 130
-    progress.close()
-    print(report.table())
-    return 0
+
+    def measure(module: Any, folder: Path, progress: Progress) -> Any:
+        logs = arguments.logs or folder
+        logs.mkdir(parents=True, exist_ok=True)
+        return module.run(module.Options.of(arguments), logs, progress)
+
+    return run_benchmark("node", measure, arguments.output)
 
 
 def size(text: str) -> tuple[int, int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from hybridnet_ros.benchmark.node_command import rates, size
+from hybridnet_ros.benchmark.ros_benchmark import run_benchmark
 from hybridnet_ros.terminal import Progress, positive
 
 DESCRIPTION = """\
@@ -36,34 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the JSON; returns the exit code."""
-    try:
-        from hybridnet_ros.benchmark.node_run import BenchmarkError
-        from hybridnet_ros.benchmark.transport_benchmark import run
-        from hybridnet_ros.processes import ProcessDied
-    except ImportError as error:
-        print(
-            f"hybridnet benchmark transport: the module {error.name} is needed: source a ROS 2 installation and "
-            "`pip install rosbags`, or get everything with `pip install '.[ros,offline]'`",
-            file=sys.stderr,
-        )
-        return 1
-    progress = Progress()
-    try:
-        with tempfile.TemporaryDirectory(prefix="hybridnet_") as folder:
-            report = run(arguments.sizes, arguments.rates, arguments.seconds, Path(folder), progress)
-        if arguments.output:
-            report.save(arguments.output)
-    except (BenchmarkError, ProcessDied, OSError) as error:
-        progress.close()
-        print(f"hybridnet benchmark transport: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("hybridnet benchmark transport: stopped", file=sys.stderr)
-        return 130
-    progress.close()
-    print(report.table())
-    return 0
+
+    def measure(module: Any, folder: Path, progress: Progress) -> Any:
+        return module.run(arguments.sizes, arguments.rates, arguments.seconds, folder, progress)
+
+    return run_benchmark("transport", measure, arguments.output)
 
 
 def sizes(text: str) -> tuple[tuple[int, int], ...]:

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from hybridnet_ros.engine.builder import Progress, Recipe, build, is_typed
+from hybridnet_ros.engine.choice import run_plan
 from hybridnet_ros.engine.engine import find_engine, network_size
-from hybridnet_ros.engine.errors import BuildCancelled, PlanError, TensorRTError
+from hybridnet_ros.engine.errors import BuildCancelled, PlanError
 from hybridnet_ros.engine.files import locked
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.engine.parity import ParityError, check_plan, image_files, real_images
@@ -157,13 +158,7 @@ def _checked(plan: Plan, onnx: bytes, trt: TensorRT, progress: Progress) -> Plan
 
 def _measure(plan: Plan, onnx: bytes, trt: TensorRT, gpu: Gpu, rewritten: bytes | None) -> PlanParity:
     """Runs the parity gate; raises ParityError."""
-    try:  # cuda-python is an extra, and not needed where there is no GPU
-        from hybridnet_ros.engine.tensorrt_engine import TensorRTSession
-    except ImportError as error:
-        raise TensorRTError(
-            f"cuda-python cannot be imported ({error}): install it with pip install 'hybridnet_ros[tensorrt]'"
-        ) from error
-    session = TensorRTSession(trt, plan)
+    session = run_plan(trt, plan)
     try:
         return check_plan(plan, onnx, session, gpu, rewritten)
     finally:

@@ -104,19 +104,24 @@ def _tensorrt_session(source: Source, sizes: Sequence[tuple[int, int]] = ()) -> 
         raise PlanError(f"plans are built from float32 engines, and {source.path.name} is {source.manifest.precision}")
     trt = load_tensorrt(gpu)
     plan = _plan(source, trt, sizes)
-    try:  # cuda-python is an extra, and not needed unless there is a plan
-        from hybridnet_ros.engine.tensorrt_engine import TensorRTSession
-    except ImportError as error:
-        raise TensorRTError(
-            f"cuda-python cannot be imported ({error}): install it with pip install 'hybridnet_ros[tensorrt]'"
-        ) from error
-    session = TensorRTSession(trt, plan)
+    session = run_plan(trt, plan)
     try:
         _pass_gate(source, plan, session, gpu)
     except BaseException:
         session.close()
         raise
     return session
+
+
+def run_plan(trt: TensorRT, plan: Plan) -> Session:
+    """A session on a plan, whether or not it has passed its parity gate; raises EngineError."""
+    try:  # cuda-python is an extra, and not needed unless there is a plan
+        from hybridnet_ros.engine.tensorrt_engine import TensorRTSession
+    except ImportError as error:
+        raise TensorRTError(
+            f"cuda-python cannot be imported ({error}): install it with pip install 'hybridnet_ros[tensorrt]'"
+        ) from error
+    return TensorRTSession(trt, plan)
 
 
 def _plan(source: Source, trt: TensorRT, sizes: Sequence[tuple[int, int]]) -> Plan:

@@ -1,5 +1,6 @@
 """What a network is trained to make small: the parts of the loss, added up as the config says."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -32,9 +33,10 @@ def build_objective(config: WeightedLossConfig | PaperLossConfig, network: Hybri
     return WeightedObjective(config, network)
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Called with what a network says and the truth at half the image's size; its parameters, if any, are learnt."""
 
+    @abstractmethod
     def forward(
         self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
@@ -49,7 +51,6 @@ class Objective(nn.Module):
         Returns:
             each part by name, unweighted, and their weighted sum as `total`. A part whose truth is missing is 0.
         """
-        raise NotImplementedError
 
 
 class WeightedObjective(Objective):

@@ -15,21 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-
 from hybridnet_ros.demo.recording import read_messages
-from hybridnet_ros.messages import camera_info_fields, compressed_to_rgb, fill_image
 from hybridnet_ros.node.player import Camera, NobodyListens, say
 from hybridnet_ros.node.process import keep_image_memory
+from hybridnet_ros.node.resized import image_kind, resized
 from hybridnet_ros.offline.bag import BagError
 
 IMAGE_TOPIC, INFO_TOPIC = "/camera/image", "/camera/camera_info"
 
 _PICTURES = 16  # of the drive, spread over all of it: each is 6 MB at 1080p
-_JPEG_QUALITY = 90
 _PATIENCE_S = 60.0
 
 
@@ -47,7 +41,7 @@ def main() -> None:
     try:
         frames = make_frames(options.bag, options.width, options.height, options.jpeg)
         topic = f"{IMAGE_TOPIC}/compressed" if options.jpeg else IMAGE_TOPIC
-        with Camera(CompressedImage if options.jpeg else Image, topic, INFO_TOPIC, options.reliable) as camera:
+        with Camera(image_kind(options.jpeg), topic, INFO_TOPIC, options.reliable) as camera:
             camera.wait_for_subscribers(_PATIENCE_S, infos=not options.no_infos)
             say("ready")
             for line in sys.stdin:
@@ -59,27 +53,14 @@ def main() -> None:
         sys.exit(130)
 
 
-def make_frames(bag: Path, width: int, height: int, jpeg: bool) -> list[tuple[Any, CameraInfo]]:
+def make_frames(bag: Path, width: int, height: int, jpeg: bool) -> list[tuple[Any, Any]]:
     """Messages of recorded frames, resized."""
     recorded = read_messages(bag)
     chosen = recorded[:: max(1, len(recorded) // _PICTURES)][:_PICTURES]
-    return [_frame(image, info, width, height, jpeg) for _, image, info in chosen]
+    return [resized(image, info, width, height, jpeg) for _, image, info in chosen]
 
 
-def _frame(image: bytes, info: bytes, width: int, height: int, jpeg: bool) -> tuple[Any, CameraInfo]:
-    source = deserialize_message(image, CompressedImage)
-    rgb = cv2.resize(compressed_to_rgb(source), (width, height), interpolation=cv2.INTER_LINEAR)
-    camera_info = CameraInfo(**camera_info_fields(deserialize_message(info, CameraInfo), width, height))
-    camera_info.header = source.header
-    if not jpeg:
-        return fill_image(Image(), rgb, "rgb8", source.header), camera_info
-    data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    message = CompressedImage(header=source.header, format="rgb8; jpeg compressed bgr8")
-    message.data = np.ascontiguousarray(data).tobytes()
-    return message, camera_info
-
-
-def play(camera: Camera, frames: list[tuple[Any, CameraInfo]], rate: float, count: int) -> dict[str, Any]:
+def play(camera: Camera, frames: list[tuple[Any, Any]], rate: float, count: int) -> dict[str, Any]:
     """Publishes `count` frames at `rate` Hz, over and over again; returns what is told about it."""
     stamps, late = [], 0.0
     start = time.monotonic()

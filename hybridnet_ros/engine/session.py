@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import numpy as np
@@ -44,12 +45,12 @@ class Session(Protocol):
         """Frees what the runtime holds."""
 
 
-class ResizingSession:
+class ResizingSession(ABC):
     """Base of sessions that only run the network: images are resized on the CPU before it and its answers after it."""
 
+    @abstractmethod
     def run(self, images: NDArray[np.uint8]) -> Maps:
         """What the network answers to uint8 images [N, H, W, 3], contiguous and at a network size."""
-        raise NotImplementedError
 
     def takes(self, network_size: tuple[int, int]) -> bool:
         """Any size will do."""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..scene.camera import CameraError, CameraModel
+from hybridnet_ros.scene.camera import CameraError, CameraModel
+
 from .layout import check_size, set_header
 
 _LEAST_FOCAL_RATIO, _MOST_FOCAL_RATIO = 0.02, 200.0  # focal length to width: a view of 175 degrees, and of 0.3

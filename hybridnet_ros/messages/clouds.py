@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..scene.camera import CameraModel
+from hybridnet_ros.scene.camera import CameraModel
+
 from .layout import MessageError, data_bytes, fill
 
 _UINT8, _UINT32, _FLOAT32, _FLOAT64 = 2, 6, 7, 8

@@ -173,6 +173,13 @@ def _cut(random: Random, kind: str) -> CompressedImage:
     return _compressed(data[: random.randrange(len(data) - 2)])
 
 
+def _part_missing(random: Random) -> CompressedImage:
+    data = _picture(random, ".jpg")
+    pixels = data.index(b"\xff\xda") + 14
+    start = random.randrange(pixels, len(data) - 100)
+    return _compressed(data[:start] + data[random.randrange(start + 50, len(data) - 2) :])
+
+
 def _flipped(random: Random, kind: str) -> CompressedImage:
     data = bytearray(_picture(random, kind))
     for _ in range(random.randint(1, 20)):
@@ -219,6 +226,7 @@ _COMPRESSED: dict[str, tuple[Callable[[Random], Any], bool]] = {
     "JPEG cut off": (lambda random: _cut(random, ".jpg"), True),
     "PNG cut off": (lambda random: _cut(random, ".png"), True),
     "JPEG with wrong bits": (lambda random: _flipped(random, ".jpg"), False),
+    "JPEG with a part missing": (_part_missing, False),  # simplejpeg mostly finds it, OpenCV never does
     "PNG with wrong bits": (lambda random: _flipped(random, ".png"), False),
     "neither JPEG nor PNG": (_other_format, True),
     "compressed depth": (_depth, True),

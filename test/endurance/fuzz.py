@@ -65,7 +65,7 @@ class Fuzz:
         for _ in range(count):
             bad = make(self._random)
             bad.message.header = self._robot.header()
-            publisher.publish(bad.message)
+            publisher.publish(bad.sent())
             self.sent[bad.kind] += 1
             time.sleep(_HEAD_START_S)
             self._good_frame()
@@ -82,7 +82,7 @@ class Fuzz:
             bad = malformed_info(self._random)
             header = bad.message.header = self._robot.header()
             header.frame_id = f"camera_{number}"  # so that no other camera has anything to do with it
-            self._robot.infos.publish(bad.message)
+            self._robot.infos.publish(bad.sent())
             self.sent[bad.kind] += 1
             self._good_frame()  # after which the CameraInfo sent before it is there, too
             self._forget()
@@ -159,7 +159,7 @@ class Fuzz:
             if answer.header.stamp == bad.message.header.stamp:
                 assert not bad.refused, f"{bad.kind} was answered: {bad.message}"
                 self.answered[bad.kind] += 1
-                if isinstance(bad.message, Image):
+                if isinstance(bad.message, Image) and bad.spoil is None:
                     assert (answer.width, answer.height) == (bad.message.width, bad.message.height), bad.kind
         self._forget()
 

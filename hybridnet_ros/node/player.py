@@ -20,6 +20,8 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from hybridnet_ros.node.direct_images import publish
+
 
 @dataclass(frozen=True)
 class CameraFrame:
@@ -67,7 +69,7 @@ class Camera:
         now = self._node.get_clock().now()
         image.header.stamp = info.header.stamp = now.to_msg()
         self._infos.publish(info)
-        self._images.publish(image)
+        publish(self._images, image)
         return int(now.nanoseconds)
 
     def __enter__(self) -> Camera:

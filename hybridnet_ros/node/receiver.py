@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
@@ -42,7 +42,8 @@ class Receiver:
         """Starts the thread; what `on_message` has for a subscription is called in it for each of its messages."""
         self._context = context
         self._on_message = dict(on_message)
-        self._events = [event for subscription in on_message for event in subscription.event_handlers]
+        # rclpy declares the list as one of its items.
+        self._events = [event for one in on_message for event in cast("list[Any]", one.event_handlers)]
         self._log = log
         self._stopped = False
         self._stop = GuardCondition(None, None, context=context)
@@ -59,15 +60,15 @@ class Receiver:
 
     def _run(self) -> None:
         with ExitStack() as used:
-            for entity in (self._context, self._stop, *self._on_message):
-                used.enter_context(entity.handle)
-            for event in self._events:
-                used.enter_context(event)
-            waits = rclpy_implementation.WaitSet(len(self._on_message), 1, 0, 0, 0, len(self._events), self._context.handle)
+            handles = [subscription.handle for subscription in self._on_message]
+            for one in (self._context.handle, self._stop.handle, *handles, *self._events):
+                used.enter_context(one)
+            sizes = len(handles), 1, 0, 0, 0, len(self._events)
+            waits = rclpy_implementation.WaitSet(*sizes, self._context.handle)
             while not self._stopped:
                 waits.clear_entities()
-                for subscription in self._on_message:
-                    waits.add_subscription(subscription.handle)
+                for handle in handles:
+                    waits.add_subscription(handle)
                 waits.add_guard_condition(self._stop.handle)
                 for event in self._events:
                     event.add_to_wait_set(waits)

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
 _STRIP_PIXELS = 1 << 17
 
 

@@ -3,8 +3,8 @@
     hybridnet_node --ros-args -r image:=/camera/image_raw
 
 The life of a frame: a thread (receiver.py) takes it from a subscription (inputs.py) and puts it into a mailbox
-(mailbox.py) that holds the newest frame only; one worker thread (worker.py) takes it through pipeline.py: decode, infer,
-publish (outputs.py). Its pixels are not copied between numpy and rcl (direct_images.py).
+(mailbox.py) that holds the newest frame only; one worker thread (worker.py) takes it through pipeline.py: decode,
+infer, publish (outputs.py). Its pixels are not copied between numpy and rcl (direct_images.py).
 managed_node.py puts these together, under the ROS lifecycle.
 """
 

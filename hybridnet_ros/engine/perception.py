@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +19,14 @@ class View:
     """What the network sees in one picture of H x W px, as it is published.
 
     Attributes:
-        estimate: float32 [H, W] metres, as the network gave it; to be read through `depth`, which changes it in place.
+        depth: float32 [H, W] metres, limited to the range asked for (NaN, +Inf, -Inf).
         labels: uint8 [H, W].
         confidence: uint8 [H, W], 0 to 255.
-        depth_range: the nearest and the farthest depth to report, metres.
-        beyond: labels that are out of range by nature.
     """
 
-    estimate: NDArray[np.float32]
+    depth: NDArray[np.float32]
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-    depth_range: tuple[float, float]
-    beyond: Sequence[int]
-
-    @cached_property
-    def depth(self) -> NDArray[np.float32]:
-        """float32 [H, W] metres, limited to the range asked for (NaN, +Inf, -Inf): only now, where it is wanted."""
-        # Two threads that come at once both limit it, to the same.
-        return limit_depth(self.estimate, *self.depth_range, self.labels, self.beyond)
 
     def mask(self, min_confidence: float) -> NDArray[np.uint8]:
         """`labels`, UNLABELLED where the network is less sure than `min_confidence` (0 to 1)."""
@@ -74,8 +63,5 @@ def perceive_batch(
     height, width = images.shape[1:3]
     training_fx = engine.manifest.fx * width / engine.network_size(width, height)[0]
     prediction = engine.predict(images, fx=[training_fx if one is None else one for one in fx])
-    limits = (min_depth, max_depth), engine.manifest.beyond_labels
-    return [
-        View(*arrays, *limits)
-        for arrays in zip(prediction.depth, prediction.labels, prediction.confidence, strict=True)
-    ]
+    limit_depth(prediction.depth, min_depth, max_depth, prediction.labels, engine.manifest.beyond_labels)
+    return [View(*arrays) for arrays in zip(prediction.depth, prediction.labels, prediction.confidence, strict=True)]

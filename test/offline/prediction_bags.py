@@ -24,6 +24,6 @@ def write_predictions(folder: Path, depth: np.ndarray, labels: np.ndarray, first
             stamp_ns = (first + number) * PERIOD_NS
             frame = Frame(number, "", stamp_ns, Header(stamp_ns, "camera"), None, SimpleNamespace, None, {})
             confidence = np.full(labels[number].shape, 255, np.uint8)
-            writer.write(frame, None, View(depth[number], labels[number], confidence, (0.0, np.inf), ()), None)
+            writer.write(frame, None, View(depth[number], labels[number], confidence), None)
     finish_bag(folder, {path: record})
     return folder

@@ -68,8 +68,8 @@ class Camera:
         """Sends an image and its CameraInfo, stamped with this moment; returns the stamp in ns."""
         now = self._node.get_clock().now()
         image.header.stamp = info.header.stamp = now.to_msg()
+        publish(self._images, image)  # first, as image_transport's camera publisher does it
         self._infos.publish(info)
-        publish(self._images, image)
         return int(now.nanoseconds)
 
     def __enter__(self) -> Camera:

@@ -47,13 +47,14 @@ def _limit(
     labels: NDArray[np.uint8] | None,
     beyond: Sequence[int],
 ) -> None:
-    near, far = depth < np.float32(minimum), depth > np.float32(maximum)
+    far = depth > np.float32(maximum)
     if labels is not None:
         for label in beyond:
             beyond_range = labels == label
             beyond_range &= depth == depth  # NaN is not equal to itself
             far |= beyond_range
-    _set(depth, near, -np.inf)
+    if depth.size and not depth.min() >= minimum:  # hardly ever: or it is NaN, which says nothing of the others
+        _set(depth, depth < np.float32(minimum), -np.inf)
     _set(depth, far, np.inf)
 
 

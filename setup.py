@@ -105,8 +105,6 @@ setup(
         NAME: [
             "engine/*.json",
             "engine/*.ptx",
-            "benchmark/*.json",
-            "benchmark/*.onnx",
             "demo/*.j2",
             "offline/*.j2",
             "pages/*.j2",

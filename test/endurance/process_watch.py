@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def shared_files(pid: int) -> set[Path]:
 
 WARM_UP = 0.2
 """The part of a run in which memory may still grow to what the work needs, and is not judged."""
+
+
+def left_behind(files: Iterable[Path]) -> list[str]:
+    """The names of those of `files` that are still there although no process that we may look into has them mapped."""
+    used: set[Path] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # a process that has ended meanwhile, or of another user
+            used |= shared_files(int(maps.parent.name))
+    return sorted(path.name for path in files if path.exists() and path not in used)
 
 
 def growth(samples: Sequence[float]) -> float:

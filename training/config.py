@@ -152,15 +152,20 @@ LossConfig = Annotated[
 
 
 class OptimiserConfig(_Model):
-    """AdamW, linear warm-up, polynomial decay, exponential moving average of the weights."""
+    """AdamW, linear warm-up, decay of the learning rate, exponential moving average of the weights.
+
+    A step learns from `batch` images on each process, `accumulate` times over.
+    """
 
     steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
+    batch: int = Field(gt=0)  # images that one process takes at a time
+    accumulate: Annotated[int, Field(gt=0)] = 1  # times that it does so before the weights change
     lr: Annotated[float, Field(gt=0)] = 1e-3
     backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[int, Field(ge=0)] = 200
-    power: Annotated[float, Field(gt=0)] = 0.9
+    decay: Literal["poly", "cosine"] = "poly"
+    power: Annotated[float, Field(gt=0)] = 0.9  # of poly
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of the gradient
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     amp: bool = True  # bfloat16 autocast
@@ -169,6 +174,7 @@ class OptimiserConfig(_Model):
 class ScheduleConfig(_Model):
     """When to look and when to save, in steps."""
 
+    log: Annotated[int, Field(gt=0)] = 20  # from one point of TensorBoard's curves to the next
     checkpoint: Annotated[int, Field(gt=0)] = 200
     validate_every: Annotated[int, Field(gt=0)] = 400
 

@@ -136,7 +136,7 @@ def test_training_does_not_start_on_bad_data(tmp_path: Path, capsys: pytest.Capt
     arguments = [str(config), "--data", str(tmp_path), "--run", str(tmp_path / "run"), "--device", "cpu"]
     assert train.main(arguments) == 1
     assert "labels/03.png has the label 200" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "last.pt").exists()
+    assert not (tmp_path / "run" / "last.safetensors").exists()
     assert check.main([str(config), "--data", str(tmp_path)]) == 1
 
 

@@ -16,6 +16,7 @@ from hybridnet_ros.engine import open_engine
 from training import evaluate, export, parity, train
 from training.config import ConfigError
 from training.run_folder import RunFolder
+from training.schedule import learning_rate_factor
 
 from .conftest import draw_scene, small_config
 
@@ -124,7 +125,7 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 
 def test_learning_rate_warms_up_and_decays_to_nothing(finished: Path) -> None:
     optimiser = RunFolder.open(finished).config.optimiser.model_copy(update={"steps": 100, "warmup": 10})
-    factors = [train.learning_rate_factor(step, optimiser) for step in range(101)]
+    factors = [learning_rate_factor(step, optimiser) for step in range(101)]
     assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] and factors[100] == 0
 
 

@@ -9,10 +9,11 @@ r"""Train a network.
 Before the first step every file of the data is read once, and the first bad one named.
 SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
 
-On all GPUs of a machine, and on two machines (the same line on each; the first process writes the run's folder):
-    torchrun --nproc-per-node gpu -m training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
+On all GPUs of a machine, and on two machines (the same line on each; the first process writes the run's folder). The
+lone dashes keep torchrun from taking --run for an option of its own:
+    torchrun --nproc-per-node gpu -m -- training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
     torchrun --nnodes 2 --nproc-per-node gpu --rdzv-backend c10d --rdzv-endpoint HOST:29400 \
-        -m training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
+        -m -- training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
 
 A step learns from optimiser.batch images on each process, optimiser.accumulate times over. N processes learn what one
 process learns with N times the batch: batch normalisation, dropout and the losses' means are over the images of all.

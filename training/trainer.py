@@ -83,8 +83,7 @@ class Trainer:
         self.learner: nn.Module = _Learner(self.network, self.objective, device, config.optimiser.amp)
         if self.processes.count > 1:
             share_batch(self.network)
-            # Buffers stay equal by themselves: the statistics of batch normalisation are those of all processes.
-            self.learner = DistributedDataParallel(self.learner, broadcast_buffers=False)
+            self.learner = DistributedDataParallel(self.learner)
         self.sources = self.processes.together(
             lambda: [open_source(source, data, run.labels) for source in config.data.sources]
         )

@@ -5,6 +5,7 @@ A variant of a recipe is the recipe with a few keys set otherwise on the command
 are set as `network.upsampling=light`.
 """
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,9 +236,18 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {item['msg']}" for item in error.errors()]
+        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {_what_is_wrong(item)}" for item in error.errors()]
         changed = f" with {', '.join(changes)}" if changes else ""
         raise ConfigError(f"{path}{changed} does not describe a run:\n" + "\n".join(lines)) from error
+
+
+def _what_is_wrong(error: Any) -> str:
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"])
+    models: list[type[BaseModel]] = [RunConfig, *_Model.__subclasses__(), *TruthConfig.__subclasses__()]
+    known = {name for model in models for name in model.model_fields}
+    similar = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+    return "there is no such key" + (f"; is {similar[0]} meant?" if similar else "")
 
 
 def write_config(config: RunConfig, path: Path) -> None:

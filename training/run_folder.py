@@ -45,8 +45,9 @@ class RunFolder:
         changes: Sequence[str] = (),
         init: Path | None = None,
         init_blocks: Sequence[str] = (),
+        processes: int = 1,
     ) -> "RunFolder":
-        """A new folder, which notes where its config comes from and which weights the run starts from.
+        """A new folder, which notes where its config comes from, which weights the run starts from, on how many processes.
 
         Raises:
             ConfigError: a run is in it, or the config is wrong.
@@ -65,6 +66,7 @@ class RunFolder:
             "changes": list(changes),
             "init": str(init) if init else None,
             "init_blocks": list(init_blocks),
+            "processes": processes,
         }
         folder = cls(path, config)
         folder._write_environment({**_environment(), **started})
@@ -155,10 +157,10 @@ class RunFolder:
         # A run that was killed may have left half a line.
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def note_resume(self, step: int) -> None:
+    def note_resume(self, step: int, processes: int = 1) -> None:
         """Note that the run goes on from `step`, and with which code; forget validations of later steps."""
         environment = self.environment()
-        environment.setdefault("resumed", []).append({"step": step, "commit": _commit()})
+        environment.setdefault("resumed", []).append({"step": step, "commit": _commit(), "processes": processes})
         self._write_environment(environment)
         known = "".join(json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step)
         _replace(self.path / "metrics.jsonl", lambda file: file.write_text(known))

@@ -93,7 +93,9 @@ def _trainer(options: argparse.Namespace, processes: Processes) -> Trainer:
         run = processes.from_first(lambda: RunFolder.open(options.run))
     else:
         run = processes.from_first(
-            lambda: RunFolder.create(options.run, options.config, options.changes, options.init, options.init_blocks)
+            lambda: RunFolder.create(
+                options.run, options.config, options.changes, options.init, options.init_blocks, processes.count
+            )
         )
         # Each machine has its own disks.
         processes.together(lambda: check_config(run.config, options.data) if processes.local_rank == 0 else None)

@@ -141,7 +141,7 @@ class Trainer:
         self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
         self.step, self.best = state["step"], state["best"]
         if self.processes.first:
-            self.run.note_resume(self.step)
+            self.run.note_resume(self.step, self.processes.count)
 
     def train(self) -> None:
         """Run to the last step, or until stopped."""

@@ -77,6 +77,8 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(root: Path) -> N
     assert len(curve(stopped)) == step
     learn("--resume", root, stopped)
     assert RunFolder.open(stopped).load_state()["images"] == 4
+    environment = RunFolder.open(stopped).environment()
+    assert (environment["processes"], environment["resumed"][0]["processes"]) == (2, 1)
     assert curve(stopped) == pytest.approx(curve(whole), rel=1e-3)
 
 

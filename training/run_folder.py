@@ -47,7 +47,7 @@ class RunFolder:
         init_blocks: Sequence[str] = (),
         processes: int = 1,
     ) -> "RunFolder":
-        """A new folder, which notes where its config comes from, which weights the run starts from, on how many processes.
+        """A new folder, which notes where its config comes from, which weights the run starts from, and how it is run.
 
         Raises:
             ConfigError: a run is in it, or the config is wrong.

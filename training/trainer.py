@@ -90,7 +90,6 @@ class Trainer:
         self.class_weights = self.processes.from_first(self._class_weights)
         self.step = 0
         self.passes = config.optimiser.accumulate
-        self.best = -np.inf
         self.stopping = False
 
     @property
@@ -139,26 +138,40 @@ class Trainer:
         self.objective.load_state_dict(state["objective"])
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
-        self.step, self.best = state["step"], state["best"]
+        self.step = state["step"]
         if self.processes.first:
             self.run.note_resume(self.step, self.processes.count)
 
     def train(self) -> None:
         """Run to the last step, or until stopped."""
-        config, steps = self.config, self.config.optimiser.steps
         with Progress(self.run, self.step, shown=self.processes.first) as progress:
+            # A run may have ended while it was validated.
+            due = self.step > 0 and self._at(self.config.schedule.validate_every)
+            if due and self.processes.first and self.step not in [each["step"] for each in self.run.metrics()]:
+                self.validate(progress)
             for passes in self.batches():
                 parts = self.train_step(passes)
                 self.step += 1
                 progress.advance(self.step, parts)
-                if self.processes.first and (self.step % config.schedule.validate_every == 0 or self.step == steps):
-                    self.validate(progress)
                 stopping = self.processes.any(self.stopping)
-                if self.step % config.schedule.checkpoint == 0 or self.step == steps or stopping:
+                # Before validation: whoever asks a run to stop may not wait until that is done.
+                if (
+                    stopping
+                    or self._at(self.config.schedule.checkpoint)
+                    or self._at(self.config.schedule.validate_every)
+                ):
                     self.save()
+                if self._at(self.config.schedule.validate_every) and not stopping:
+                    if self.processes.first:
+                        self.validate(progress)
+                    stopping = self.processes.any(self.stopping)
                 if stopping:
                     progress.say(f"stopped after step {self.step}; go on with --resume")
                     break
+
+    def _at(self, every: int) -> bool:
+        """Whether what is done every so many steps, and after the last, is done now."""
+        return self.step % every == 0 or self.step == self.config.optimiser.steps
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """This process's batches of each step from the present one on, one for each pass."""
@@ -246,10 +259,9 @@ class Trainer:
         engine, what = torch_engine(network, self.config), scored(self.config)
         figures = evaluate(engine, self.data, what)
         progress.validated(self.step, figures, summary(figures), validation_pictures(engine, self.data, what))
-        self.run.append_metrics({"step": self.step, **figures})
-        if score(figures) > self.best:
-            self.best = score(figures)
+        if score(figures) > max([-np.inf, *map(score, self.run.metrics())]):
             self.run.save_best(network)
+        self.run.append_metrics({"step": self.step, **figures})
 
     def save(self) -> None:
         """Write the checkpoint that --resume goes on from."""
@@ -262,6 +274,5 @@ class Trainer:
                     "optimiser": self.optimiser.state_dict()["state"],
                     "step": self.step,
                     "images": self.images_a_step,
-                    "best": float(self.best),
                 }
             )

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hybridnet_ros.engine import EngineError
 from training import train
-from training.compare import Settings, draw, evaluations, write_comparison
+from training.compare import FIGURE, Settings, draw, evaluations, write_comparison
 from training.comparison import Row, differences, gains, row_name, rows_of
 from training.config import ConfigError, RunConfig, load_config
 from training.data.sample import DataError
@@ -137,8 +137,8 @@ def results(runs: Sequence[Run], done: Sequence[Path], settings: Settings) -> li
 def write_page(template: Path, experiment: ExperimentConfig, runs: Sequence[Run], rows: Sequence[Row]) -> str:
     """The page in Markdown.
 
-    `template` is given `experiment`, `runs`, `rows`, `row` (by name), `gains` (by name), `tables` (by heading), `about`
-    and `formulas`.
+    `template` is given `experiment`, `runs`, `rows`, `row` and `gains` (by name), `tables` (by heading), `about`,
+    `formulas` and the `figure`'s path.
 
     Raises:
         ConfigError: it cannot be read, or asks for what there is not.
@@ -155,6 +155,7 @@ def write_page(template: Path, experiment: ExperimentConfig, runs: Sequence[Run]
             gains={row.name: gains(row, rows) for row in rows},
             tables=all_tables(rows),
             about=about(rows),
+            figure=FIGURE,
             formulas=FORMULAS,
         )
     except (OSError, jinja2.TemplateError) as error:

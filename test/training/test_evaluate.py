@@ -141,11 +141,21 @@ def test_one_look_at_the_images_gives_what_two_looks_give(data: Path, engine: En
 
 def test_depth_is_scored_to_the_configs_cap_to_80_m_and_of_any_distance(data: Path, engine: Engine) -> None:
     depth = evaluate.evaluate(engine, data, BOTH)["depth"]
-    assert depth["cap_m"] == 20
-    pixels = [depth["pooled"]["pixels"], depth["to_80_m"]["pooled"]["pixels"], depth["uncapped"]["pooled"]["pixels"]]
-    truth = np.stack([sample.depth for sample in map(Cityscapes(data / "cityscapes", "val").__getitem__, range(3))])
-    assert pixels == [int((truth <= 20).sum()), int((truth <= 80).sum()), int(np.isfinite(truth).sum())]
-    assert set(depth["uncapped"]["per_image"]) == set(depth["per_image"])
+    assert depth["cap_m"] == 20 and set(depth["uncapped"]["per_image"]) == set(depth["per_image"])
+    samples = [Cityscapes(data / "cityscapes", "val")[index] for index in range(3)]
+    truth = np.stack([sample.depth for sample in samples]).astype(np.float64)
+    seen = np.concatenate([engine.predict(sample.image[np.newaxis], sample.fx).depth for sample in samples])
+    counted = []
+    for cap, figures in ((20, depth), (80, depth["to_80_m"]), (np.inf, depth["uncapped"])):
+        valid = truth <= cap  # not where there is none, NaN
+        y, predicted = truth[valid], np.minimum(seen[valid].astype(np.float64), cap)
+        pooled = figures["pooled"]
+        assert pooled["pixels"] == len(y)
+        assert pooled["abs_rel"] == pytest.approx(np.mean(np.abs(predicted - y) / y), rel=1e-12)
+        assert pooled["rmse"] == pytest.approx(np.sqrt(np.mean((predicted - y) ** 2)), rel=1e-12)
+        assert pooled["si_log"] == pytest.approx(np.std(np.log(predicted) - np.log(y)), rel=1e-9)
+        counted.append(len(y))
+    assert counted[0] < counted[1], "the truth reaches beyond the cap"
 
 
 def test_the_command_writes_figures_tables_and_a_panel(data: Path, run: RunFolder, tmp_path: Path) -> None:

@@ -47,7 +47,13 @@ def trained(name: str, data: Path, folder: Path, *changes: str, **optimiser: obj
 
 
 # The light one goes the same way in test_train.py.
-@pytest.mark.parametrize("name", [name for name in NARROW if name != "hybridnet_lite0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in NARROW if name != "hybridnet_lite0"),
+        pytest.param("hybridnet_resnet101", marks=pytest.mark.slow),
+    ],
+)
 def test_each_network_trains_evaluates_and_exports(
     name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,8 +28,8 @@ from training.comparison import Row, comparison_json, row_name, rows_of
 from training.config import ConfigError
 from training.cost import measure_costs
 from training.data.sample import DataError
-from training.evaluate import evaluate_run, on_split, scored, torch_engine
-from training.evaluation import Evaluation, weights_sha256
+from training.evaluate import evaluate_run, load_weights, on_split, scored, torch_engine
+from training.evaluation import WEIGHTS, Evaluation, weights_sha256
 from training.networks import HybridNet
 from training.panel import Viewer, draw_figure, write_picture
 from training.run_folder import RunFolder
@@ -49,6 +49,7 @@ class Settings:
         split: of the datasets, in place of the configs'.
         grid: of the tiles.
         device: cpu or cuda.
+        weights: one of WEIGHTS.
     """
 
     data: Path | None
@@ -56,6 +57,7 @@ class Settings:
     split: str | None = None
     grid: Grid = WHOLE
     device: str = "cpu"
+    weights: str = "best"
 
 
 def evaluations(runs: Sequence[Path], settings: Settings) -> list[tuple[str, Evaluation | None]]:
@@ -83,7 +85,7 @@ def evaluations(runs: Sequence[Path], settings: Settings) -> list[tuple[str, Eva
             if found[name] is None:
                 found[name], new = _evaluate(folders[name], settings), True
     if new:
-        networks = [(run.load_best().to(settings.device), run.config.engine) for run in folders.values()]
+        networks = [(_network(run, settings), run.config.engine) for run in folders.values()]
         for name, cost in zip(folders, measure_costs(networks, list(folders)), strict=True):
             evaluated = found[name]
             assert evaluated is not None
@@ -101,16 +103,20 @@ def _kept(run: RunFolder, settings: Settings) -> Evaluation | None:
         return None
     kept = Evaluation.load(path)
     grid = Grid(*kept.tiles["grid"]) if kept.tiles else WHOLE
-    same = kept.run is not None and kept.run.weights_sha256 == weights_sha256(run)
+    same = kept.run is not None and kept.run.sha256 == weights_sha256(run, settings.weights)
     return kept if same and (kept.split, grid) == (settings.split, settings.grid) else None
 
 
 def _evaluate(run: RunFolder, settings: Settings) -> Evaluation:
     if settings.data is None:
         raise ConfigError(f"{run.path} is not evaluated yet: say with --data where the data folder is")
-    network: HybridNet = run.load_best().to(settings.device)
-    with torch_engine(network, run.config) as engine:
-        return evaluate_run(run, engine, settings.data, settings.split, settings.grid)
+    network, trained = load_weights(run, settings.weights)
+    with torch_engine(network.to(settings.device), run.config) as engine:
+        return evaluate_run(run, engine, trained, settings.data, settings.split, settings.grid)
+
+
+def _network(run: RunFolder, settings: Settings) -> HybridNet:
+    return load_weights(run, settings.weights)[0].to(settings.device)
 
 
 def draw(runs: Sequence[Path], settings: Settings, output: Path) -> bool:
@@ -122,7 +128,7 @@ def draw(runs: Sequence[Path], settings: Settings, output: Path) -> bool:
         viewers = []
         for name, path in reversed(folders.items()):
             run = RunFolder.open(path)
-            engine = stack.enter_context(torch_engine(run.load_best().to(settings.device), run.config))
+            engine = stack.enter_context(torch_engine(_network(run, settings), run.config))
             validation = scored(run.config)
             tasks = frozenset(task for task in ("labels", "depth") if getattr(validation, task))
             viewers.append(Viewer(name, engine, tasks))
@@ -147,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder or its evaluation's JSON")
     parser.add_argument("--data", type=Path, help="the data folder, where a run must be evaluated")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write")
+    parser.add_argument(
+        "--weights", choices=WEIGHTS, default="best",
+        help="averaged, at the best validation, or as they are at the last checkpoint (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the configs'")
     parser.add_argument(
         "--tiles", type=read_grid, nargs="?", const=PAPER, default=WHOLE, metavar="COLUMNSxROWS",
@@ -156,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
     )
     options = parser.parse_args(arguments)
-    settings = Settings(options.data, options.output / "runs", options.split, options.tiles, options.device)
+    settings = Settings(
+        options.data, options.output / "runs", options.split, options.tiles, options.device, options.weights
+    )
     try:
         rows = rows_of(evaluations(options.runs, settings))
         drawn = draw(options.runs, settings, options.output) or (options.output / FIGURE).is_file()

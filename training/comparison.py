@@ -120,13 +120,15 @@ def rows_of(runs: Sequence[tuple[str, Evaluation | None]]) -> list[Row]:
     """Rows in the order of the runs' names; a run without an evaluation was not done.
 
     Raises:
-        ConfigError: runs of one name differ by more than the seed, or were scored on different splits.
+        ConfigError: runs of one name differ by more than the seed, or not all were scored alike.
     """
-    splits = {evaluation.split for _, evaluation in runs if evaluation is not None}
-    if len(splits) > 1:
-        raise ConfigError(
-            f"the runs were scored on different splits ({', '.join(map(str, splits))}): evaluate them anew"
-        )
+    done = [evaluation for _, evaluation in runs if evaluation is not None]
+    for what, ways in (
+        ("splits", {str(evaluation.split) for evaluation in done}),
+        ("weights", {evaluation.run.weights for evaluation in done if evaluation.run is not None}),
+    ):
+        if len(ways) > 1:
+            raise ConfigError(f"the runs were scored on different {what} ({', '.join(sorted(ways))})")
     groups: dict[str, list[Evaluation | None]] = {}
     for name, evaluation in runs:
         groups.setdefault(row_name(name), []).append(evaluation)

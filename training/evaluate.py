@@ -37,7 +37,7 @@ from training.cost import measure_costs
 from training.data.label_sets import read_label_set
 from training.data.sample import DataError
 from training.data.sources import open_truth
-from training.evaluation import Evaluation, Figures, Trained, weights_sha256
+from training.evaluation import WEIGHTS, Evaluation, Figures, Trained, weights_sha256
 from training.networks import EngineGraph, HybridNet
 from training.panel import Viewer, draw_figure, write_picture
 from training.run_folder import RunFolder
@@ -178,13 +178,14 @@ def summary(figures: Figures) -> str:
 
 
 def evaluate_run(
-    run: RunFolder, engine: Engine, data: Path, split: str | None = None, grid: Grid = WHOLE
+    run: RunFolder, engine: Engine, trained: Trained, data: Path, split: str | None = None, grid: Grid = WHOLE
 ) -> Evaluation:
     """The run on its validation data, or on another split of them; with a `grid` in tiles as well.
 
     Args:
         run: the folder.
-        engine: its `best_engine`.
+        engine: of the run's weights.
+        trained: which those are.
         data: the data folder.
         split: of the datasets.
         grid: of the tiles.
@@ -193,9 +194,23 @@ def evaluate_run(
         ConfigError: there is no such split.
         DataError: a folder or file of the data is missing.
     """
-    trained = Trained(run.config, max(run.metrics(), key=score)["step"], weights_sha256(run), run.environment())
     evaluation = evaluate_engine(run.path.resolve().name, engine, scored(run.config), data, split, grid)
     return replace(evaluation, run=trained)
+
+
+def load_weights(run: RunFolder, weights: str) -> tuple[HybridNet, Trained]:
+    """The network with some of WEIGHTS, on the CPU and in evaluation mode, and which they are.
+
+    Raises:
+        ConfigError: the run has none yet.
+    """
+    network = run.load_best()
+    step = max(run.metrics(), key=score)["step"]
+    if weights == "last":
+        state = run.load_state()
+        network.load_state_dict(state["network"])
+        step = state["step"]
+    return network, Trained(run.config, weights, step, weights_sha256(run, weights), run.environment())
 
 
 def evaluate_engine(
@@ -213,9 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "engine", help="an engine's name, an .onnx file, or a run folder (its best weights, in PyTorch)"
-    )
+    parser.add_argument("engine", help="an engine's name, an .onnx file, or a run folder (its weights, in PyTorch)")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument(
         "--config",
@@ -230,6 +243,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="what runs a run's weights (default here: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="best",
+        help="of a run: averaged, at its best validation, or as they are at its last checkpoint (default: %(default)s)",
     )
     parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
     parser.add_argument(
@@ -246,9 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if Path(options.engine).is_dir():
             run = RunFolder.open(Path(options.engine))
-            network = run.load_best().to(options.device)
-            engine, validation = torch_engine(network, run.config), scored(run.config)
-            evaluation = evaluate_run(run, engine, options.data, options.split, options.tiles)
+            network, trained = load_weights(run, options.weights)
+            engine, validation = torch_engine(network.to(options.device), run.config), scored(run.config)
+            evaluation = evaluate_run(run, engine, trained, options.data, options.split, options.tiles)
             evaluation = replace(evaluation, cost=measure_costs([(network, run.config.engine)])[0])
         else:
             engine = open_engine(options.engine, options.runtime)

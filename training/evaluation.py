@@ -17,20 +17,26 @@ Figures = dict[str, dict[str, Any]]
 """By task: `labels` (G, C, IoU and per class) and `depth` (the eight measures, pooled and per image)."""
 
 
+WEIGHTS = ("best", "last")
+"""best: the averaged weights of the run's best validation; last: those of its last checkpoint, not averaged."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """The run that a network comes from.
 
     Attributes:
         config: all of it.
-        step: of the weights, the best on the run's own validation data.
-        weights_sha256: of best.safetensors.
+        weights: one of WEIGHTS.
+        step: that they are of.
+        sha256: of the file that holds them.
         environment: versions, machine and commit of the training, as the run's folder has them.
     """
 
     config: RunConfig
+    weights: str
     step: int
-    weights_sha256: str
+    sha256: str
     environment: dict[str, Any]
 
 
@@ -74,8 +80,9 @@ class Evaluation:
             described["cost"] = dataclasses.asdict(self.cost)
         if self.run is not None:
             described["run"] = {
+                "weights": self.run.weights,
                 "step": self.run.step,
-                "weights_sha256": self.run.weights_sha256,
+                "sha256": self.run.sha256,
                 "environment": self.run.environment,
                 "config": self.run.config.model_dump(mode="json"),
             }
@@ -103,6 +110,7 @@ class Evaluation:
             ) from error
 
 
-def weights_sha256(run: RunFolder) -> str:
-    """Of the best weights of a run."""
-    return hashlib.sha256((run.path / "best.safetensors").read_bytes()).hexdigest()
+def weights_sha256(run: RunFolder, weights: str) -> str:
+    """Of the file that holds the `weights` of a run."""
+    path = run.path / ("best.safetensors" if weights == "best" else "last.pt")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

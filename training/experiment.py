@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import pydantic
@@ -44,6 +45,7 @@ class ExperimentConfig(BaseModel):
 
     recipe: Path  # relative to the experiment's folder
     split: str | None = None  # that is scored on, in place of the recipe's
+    weights: Literal["best", "last"] = "best"  # as for `training.evaluate --weights`
     tiles: tuple[int, int] | None = None  # columns and rows, to score images in tiles as well
     seeds: list[int]
     changes: list[str] = []  # KEY=VALUE, of every run
@@ -191,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if run.finished(folder):
                 done.append(folder)
         grid = Grid(*experiment.tiles) if experiment.tiles else WHOLE
-        settings = Settings(options.data, options.experiment / "runs", experiment.split, grid, options.device)
+        kept = options.experiment / "runs"
+        settings = Settings(options.data, kept, experiment.split, grid, options.device, experiment.weights)
         rows = results(runs, done, settings)
         draw(done, settings, options.experiment)
         page = write_page(options.experiment / "page.md.j2", experiment, runs, rows)

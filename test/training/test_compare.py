@@ -45,8 +45,10 @@ def config_of(recipe: Path, *changes: str) -> RunConfig:
     return load_config(recipe, ["network.initial_depth=4", "network.depth_scale=10", *changes])
 
 
-def evaluation(name: str, config: RunConfig, split: str | None = None, **figures: dict[str, object]) -> Evaluation:
-    return Evaluation(name, "PyTorch", split, figures, run=Trained(config, 2, "0" * 64, {}))
+def evaluation(
+    name: str, config: RunConfig, split: str | None = None, weights: str = "best", **figures: dict[str, object]
+) -> Evaluation:
+    return Evaluation(name, "PyTorch", split, figures, run=Trained(config, weights, 2, "0" * 64, {}))
 
 
 @pytest.fixture
@@ -121,8 +123,10 @@ def test_runs_that_cannot_be_compared_are_refused(recipe: Path) -> None:
     other = evaluation("net_2", config_of(recipe, "optimiser.lr=0.5", "seed=2"), labels=labels(PAPER_ASPP))
     with pytest.raises(ConfigError, match=r"net_\.\.\. differ by more than the seed: optimiser\.lr"):
         rows_of([("net_1", one), ("net_2", other)])
-    with pytest.raises(ConfigError, match="different splits"):
+    with pytest.raises(ConfigError, match=r"different splits \(None, test\)"):
         rows_of([("a", one), ("b", evaluation("b", config_of(recipe), split="test"))])
+    with pytest.raises(ConfigError, match=r"different weights \(best, last\)"):
+        rows_of([("a", one), ("b", evaluation("b", config_of(recipe), weights="last"))])
 
 
 def test_the_command_evaluates_once_and_leaves_cells_of_absent_runs_empty(
@@ -156,6 +160,7 @@ def test_the_command_evaluates_once_and_leaves_cells_of_absent_runs_empty(
     assert (output / "README.md").read_text() == page and (output / "comparison.json").read_text() == compared
     assert compare.main([*map(str, kept), "--output", str(output)]) == 0
     assert "sole" not in (output / "README.md").read_text()
-    # Other weights are other figures.
+    # The last weights instead of the averaged ones, and other averaged ones, are other figures.
+    assert compare.main([*words, "--weights", "last"]) == 1
     (runs[0] / "best.safetensors").write_bytes((runs[1] / "best.safetensors").read_bytes())
     assert compare.main(words) == 1

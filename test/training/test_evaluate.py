@@ -176,7 +176,7 @@ def test_the_command_writes_figures_tables_and_a_panel(data: Path, run: RunFolde
 
 
 def test_an_evaluation_is_read_back_as_it_was(data: Path, run: RunFolder, engine: Engine, tmp_path: Path) -> None:
-    evaluation = evaluate.evaluate_run(run, engine, data, grid=Grid(2, 1))
+    evaluation = evaluate.evaluate_run(run, engine, evaluate.load_weights(run, "best")[1], data, grid=Grid(2, 1))
     evaluation = replace(evaluation, cost=measure_costs([(run.load_best(), run.config.engine)], ["chance_1"])[0])
     evaluation.save(tmp_path / "kept.json")
     assert Evaluation.load(tmp_path / "kept.json") == evaluation
@@ -184,6 +184,18 @@ def test_an_evaluation_is_read_back_as_it_was(data: Path, run: RunFolder, engine
     for path in (tmp_path / "other.json", tmp_path / "absent.json"):
         with pytest.raises(ConfigError, match=f"{path.name} is no evaluation"):
             Evaluation.load(path)
+
+
+def test_the_last_weights_are_those_of_the_last_checkpoint(data: Path, run: RunFolder) -> None:
+    network = run.load_best()
+    with torch.no_grad():
+        network.upsampling.classify.bias.add_(1)
+    run.save_state({"network": network.state_dict(), "step": 7})
+    loaded, trained = evaluate.load_weights(run, "last")
+    best, averaged = evaluate.load_weights(run, "best")
+    assert (trained.weights, trained.step, averaged.weights, averaged.step) == ("last", 7, "best", 4)
+    assert trained.sha256 != averaged.sha256 and not loaded.training
+    assert torch.equal(loaded.upsampling.classify.bias, best.upsampling.classify.bias + 1)
 
 
 def test_a_split_that_there_is_not_is_named(data: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,10 +122,10 @@ def rows_of(runs: Sequence[tuple[str, Evaluation | None]]) -> list[Row]:
     Raises:
         ConfigError: runs of one name differ by more than the seed, or not all were scored alike.
     """
-    done = [evaluation for _, evaluation in runs if evaluation is not None]
+    scored = [evaluation for _, evaluation in runs if evaluation is not None]
     for what, ways in (
-        ("splits", {str(evaluation.split) for evaluation in done}),
-        ("weights", {evaluation.run.weights for evaluation in done if evaluation.run is not None}),
+        ("splits", {str(evaluation.split) for evaluation in scored}),
+        ("weights", {evaluation.run.weights for evaluation in scored if evaluation.run is not None}),
     ):
         if len(ways) > 1:
             raise ConfigError(f"the runs were scored on different {what} ({', '.join(sorted(ways))})")

@@ -82,7 +82,8 @@ def describe_device(device: torch.device) -> str:
     """The GPU's name, or the processor and how many threads compute."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
-    return f"{machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    threads = torch.get_num_threads()
+    return f"{machine()}, {threads} thread{'s' if threads > 1 else ''}, PyTorch {torch.__version__}"
 
 
 def _noise(engine: EngineConfig, device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from training.scores import LabelScores, passes
 
 NEAREST, FARTHEST = 1.0, 80.0  # metres, the ends of the depth colours
 _WIDTH = 560  # px, of each picture of a panel
-_SMALL = 168  # px, of each picture of a figure
+_SMALL = 132  # px, of each picture of a figure
 _GAP = 6  # px
 _TITLE = 18  # px
 _GREY = 190  # where there is nothing to show

@@ -147,7 +147,7 @@ def test_the_command_evaluates_once_and_leaves_cells_of_absent_runs_empty(
     page = (output / "README.md").read_text()
     assert "| aspp | deeplab_vgg16 | 2 |" in page and "| sole | -- | 0 of 1 | -- | -- | -- |" in page
     assert "20 images of each, in turns" in page and "![" in page
-    assert cv2.imread(str(output / "figure.png")).shape[1] > 5 * 168
+    assert cv2.imread(str(output / "figure.png")).shape[1] > 5 * 132
     costs = {
         Evaluation.load(output / "runs" / f"{name}.json").cost.together for name in ("aspp_1", "aspp_2", "depth_1")
     }

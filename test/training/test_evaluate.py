@@ -166,13 +166,13 @@ def test_the_command_writes_figures_tables_and_a_panel(data: Path, run: RunFolde
     assert evaluation.name == "chance_1" and evaluation.run.config == run.config and evaluation.run.step == 4
     assert evaluation.tiles["grid"] == [6, 3]
     assert evaluation.value("labels", "mean_iou") != evaluation.value("tiles", "labels", "mean_iou") is not None
-    assert evaluation.cost.images == IMAGES and evaluation.cost.ms > 0 and "threads" in evaluation.cost.device
+    assert evaluation.cost.images == IMAGES and evaluation.cost.ms > 0 and "thread" in evaluation.cost.device
     tables = output.with_suffix(".md").read_text()
     for heading in ("Labels", "Depth, over all pixels", "Depth, uncapped", "Depth, in tiles", "Cost", "IoU by class"):
         assert f"## {heading}" in tables, heading
     assert f"{100 * evaluation.value('labels', 'global_accuracy'):.2f}" in tables
     picture = cv2.imread(str(output.with_suffix(".png")))
-    assert picture.shape[1] > 5 * 168 and picture.shape[0] > 3 * 84, "five columns, three images"
+    assert picture.shape[1] > 5 * 132 and picture.shape[0] > 3 * 66, "five columns, three images"
 
 
 def test_an_evaluation_is_read_back_as_it_was(data: Path, run: RunFolder, engine: Engine, tmp_path: Path) -> None:

@@ -102,8 +102,6 @@ setup(
         NAME: [
             "engine/*.json",
             "engine/*.ptx",
-            "benchmark/*.json",
-            "benchmark/*.onnx",
             "demo/*.j2",
             "offline/*.j2",
             "pages/*.j2",

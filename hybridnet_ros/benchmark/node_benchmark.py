@@ -19,11 +19,9 @@ from hybridnet_ros.node.process import shipped_profile
 from hybridnet_ros.processes import isolate_ros
 from hybridnet_ros.terminal import Progress
 
-STAND_IN = "stand-in"
 MOST_DROPPED = 0.05
 """Share of frames that may be dropped at the highest rate."""
 
-_STAND_IN_FILE = Path(__file__).with_name("stand_in.onnx")
 _FIRST_RATE_HZ = 30.0
 _SLOWEST_HZ, _FASTEST_HZ = 0.25, 1000.0
 _PRECISION = 1.1  # of the search: the rate found and the lowest at which too many are dropped differ by less
@@ -153,16 +151,14 @@ def run(options: Options, logs: Path, progress: Progress) -> Report:
         EngineError, ManifestError: there is no such engine.
         BenchmarkError, ProcessDied: a process does not do what it should.
     """
-    path, threads = options.engine, options.threads
-    if options.engine == STAND_IN:
-        path, threads = str(_STAND_IN_FILE), options.threads or 1
+    threads = options.threads
     # Here too, so that what is wrong with an engine is said at once.
-    with open_engine(path, threads=threads) as engine:
+    with open_engine(options.engine, threads=threads) as engine:
         description = engine.description
     isolate_ros(None)
     load_average = round(os.getloadavg()[0], 2)
     profile = shipped_profile() if options.profile else None
-    ours = Setup("hybridnet", path, *options.size, options.jpeg, options.reliable, profile,
+    ours = Setup("hybridnet", options.engine, *options.size, options.jpeg, options.reliable, profile,
                  ("-p", f"threads:={threads or 0}"))  # fmt: skip
     runs: list[NodeRun] = []
     highest: list[Highest] = []

@@ -16,7 +16,8 @@ were not, and the age of the answers, from the stamp of the image (taken just be
 the last of its five outputs was published by the node, and until it had arrived in the listener's process. Then it
 searches for the highest rate at which less than 5 % of the frames are dropped.
 
-The stand-in engine takes next to no time, so that what is measured is the node itself. --compare puts a node beside it
+The stand-in engine answers every image with one prepared scene, in no time, so that what is measured is the node
+itself. --compare puts a node beside it
 that is written the usual way: one callback, a queue of 10, copies as in cv_bridge, Fast DDS as it comes.
 """
 EXAMPLES = """\
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("--engine", default="stand-in", help="stand-in, name of a shipped engine, or path (stand-in)")
-    parser.add_argument("--threads", type=positive(int), help="CPU threads of the engine (stand-in: 1; else all cores)")
+    parser.add_argument("--threads", type=positive(int), help="CPU threads of the engine (all cores)")
     parser.add_argument("--size", type=size, default=(1280, 720), help="of the images, WIDTHxHEIGHT in px (1280x720)")
     parser.add_argument("--jpeg", action="store_true", help="compressed images; else raw rgb8")
     parser.add_argument("--reliable", action="store_true", help="the camera publishes reliably; else best effort")

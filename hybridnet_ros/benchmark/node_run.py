@@ -47,7 +47,7 @@ class Setup:
 
     Attributes:
         node: "hybridnet", or a name that starts with PLAIN for the node written the usual way.
-        engine: path of the engine.
+        engine: its name or path.
         width, height: of the images, px.
         jpeg: compressed images; else raw rgb8.
         reliable: the camera publishes reliably, else best effort. Our node hears both; the plain one only the first.

@@ -26,6 +26,7 @@ from hybridnet_ros.engine.choice import Source, choose_session, named_plan
 from hybridnet_ros.engine.errors import EngineError
 from hybridnet_ros.engine.manifest import Manifest, load_manifest
 from hybridnet_ros.engine.session import Session
+from hybridnet_ros.engine.stand_in import MANIFEST, NAME, StandIn
 from hybridnet_ros.resources import ResourceError, share_path
 
 RUNTIMES = ("auto", "tensorrt", "onnx_cuda", "openvino", "onnx_cpu")
@@ -133,7 +134,7 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
 
     Args:
         name_or_path: name of a shipped engine, or a path to an .onnx file, to a TensorRT .plan built from one, or to
-            the .json manifest of either.
+            the .json manifest of either; or "stand-in", which is no network (see stand_in.py).
         runtime: one of RUNTIMES. "auto" is TensorRT where there is a plan for exactly this GPU and TensorRT that has
             passed its parity gate (`hybridnet build-engine` makes one), else ONNX Runtime on CUDA where that works,
             else on the CPU.
@@ -147,6 +148,8 @@ def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", thr
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}: leave it out to use every core")
     name, plan = str(name_or_path), None
+    if name == NAME:
+        return Engine(MANIFEST, StandIn())
     path = find_engine(name)
     described = named_plan(path)
     if described is not None:

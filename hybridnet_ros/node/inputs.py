@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
@@ -16,6 +15,7 @@ from hybridnet_ros.node import qos
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
 from hybridnet_ros.node.health import Health
 from hybridnet_ros.node.names import CameraName
+from hybridnet_ros.node.receiver import NotForExecutor, OnMessage, Receiver
 from hybridnet_ros.node.sequence import SequenceWatch
 from hybridnet_ros.node.troubles import Level
 
@@ -26,7 +26,7 @@ _TYPE_NAMES = {RAW: "sensor_msgs/msg/Image", COMPRESSED: "sensor_msgs/msg/Compre
 class Inputs:
     """The subscriptions, from activate to deactivate.
 
-    Callbacks note the time and hand the message on, nothing else: they run in the executor thread.
+    Callbacks note the time and hand the message on, nothing else: they run in the thread that receives.
     """
 
     def __init__(
@@ -51,14 +51,17 @@ class Inputs:
         self.topics[COMPRESSED] = _sibling(node, f"{camera.image}/compressed", self.topics[RAW] + "/compressed")
         self.info_topic = _sibling(node, camera.camera_info, self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
         self._images: dict[str, Subscription] = {}
-        self._group = qos.own_group()
-        self._info = self._subscribe(CameraInfo, self.info_topic, infos.add, qos.camera_info_input())
+        self._group = NotForExecutor()
+        self._info = self._subscribe(CameraInfo, self.info_topic, qos.camera_info_input())
+        self._on_message: dict[Subscription, OnMessage] = {self._info: lambda info, number: infos.add(info)}
         # Both until one is seen to be published: a bag's first frames must not wait for our choice.
         for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
             self._listen(kind)
+        self._receiver = self._receive()
 
     def destroy(self) -> None:
         """Unsubscribes."""
+        self._receiver.stop()
         for subscription in [self._info, *self._images.values()]:
             self._node.destroy_subscription(subscription)
         self._images.clear()
@@ -91,26 +94,34 @@ class Inputs:
     def _choose_transport(self) -> None:
         """Raw where it is published; a compressed subscription beside it would make the camera compress for nothing."""
         raw_published = bool(self._publishers(RAW))
-        if raw_published and COMPRESSED in self._images:
-            self._node.destroy_subscription(self._images.pop(COMPRESSED))
-        elif not raw_published and COMPRESSED not in self._images:
+        if raw_published is (COMPRESSED not in self._images):
+            return
+        self._receiver.stop()
+        if raw_published:
+            unused = self._images.pop(COMPRESSED)
+            del self._on_message[unused]
+            self._node.destroy_subscription(unused)
+        else:
             self._listen(COMPRESSED)
+        self._receiver = self._receive()
+
+    def _receive(self) -> Receiver:
+        return Receiver(self._node.context, self._on_message, self._node.get_logger())
 
     def _listen(self, kind: str) -> None:
         sequence = SequenceWatch()
 
-        def on_image(message: Any, info: Mapping[str, Any]) -> None:
-            lost = sequence.lost_before(info.get("publication_sequence_number"))
+        def on_image(message: Any, number: int | None) -> None:
+            lost = sequence.lost_before(number)
             if lost:
                 self._health.lost(lost)
             now_ns = self._node.get_clock().now().nanoseconds
             self._on_frame(Frame(message, kind, age_ms(message.header.stamp, now_ns), self.camera.name))
 
-        # Humble hands over no information about a message.
-        callback = on_image if hasattr(Subscription, "CallbackType") else partial(on_image, info={})
-        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], callback, qos.image_input())
+        self._images[kind] = self._subscribe(_KINDS[kind], self.topics[kind], qos.image_input())
+        self._on_message[self._images[kind]] = on_image
 
-    def _subscribe(self, kind: Any, topic: str, callback: Callable[..., None], profile: Any) -> Subscription:
+    def _subscribe(self, kind: Any, topic: str, profile: Any) -> Subscription:
         def incompatible(policy: str) -> None:
             text = (
                 f"a publisher on {topic} cannot be heard: its QoS policy {policy} is incompatible with ours; "
@@ -122,7 +133,7 @@ class Inputs:
         return self._node.create_subscription(
             kind,
             topic,
-            callback,
+            lambda message: None,  # the receiver has its own
             profile,
             event_callbacks=qos.subscription_events(incompatible),
             qos_overriding_options=qos.overridable(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import fill_camera_info, fill_image, fill_points
 from hybridnet_ros.node import qos
+from hybridnet_ros.node.direct_images import publish
 from hybridnet_ros.node.names import OUTPUTS, CameraName
 from hybridnet_ros.node.parameters import Settings
 from hybridnet_ros.scene.camera import CameraModel
@@ -41,6 +43,7 @@ _TYPES: dict[str, Any] = {
 }
 _NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
 _LABEL_INFO = "segmentation/label_info"
+_LARGEST = "depth/image"  # but for points, which few want
 
 
 @dataclass
@@ -70,6 +73,12 @@ class Answer:
         """The labels, UNLABELLED where the network is less sure than the parameter min_confidence."""
         return self.view.mask(self.settings.min_confidence)
 
+    @cached_property
+    def camera_info(self) -> CameraInfo:
+        """The CameraInfo of every output of the image's size."""
+        height, width = self.view.labels.shape
+        return fill_camera_info(CameraInfo(), self.info, self.header, width, height)
+
 
 class Outputs:
     """The publishers of a camera, from configure to cleanup; they are silent while the node is inactive."""
@@ -82,6 +91,7 @@ class Outputs:
         self._publishers: dict[str, LifecyclePublisher] = {}
         # The worker publishes while the executor thread changes what there is to publish on.
         self._changing = threading.Lock()
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hybridnet publisher")
 
     def choose(self, names: Iterable[str], active: bool) -> None:
         """Creates the publishers of `names`, a part of OUTPUTS, and removes all others."""
@@ -103,12 +113,20 @@ class Outputs:
     def publish(self, answer: Answer, wanted: list[str]) -> list[str]:
         """Sends the `wanted` outputs of one frame; returns those of them that there is no CameraInfo for."""
         missing = []
+        beside: list[Future[None]] = []
         with self._changing:
-            for name in wanted:
-                if answer.camera is None and name in _NEEDS_CAMERA:
-                    missing.append(name)
-                elif name in self._publishers:
-                    self._publishers[name].publish(self._message(name, answer))
+            try:
+                for name in sorted(wanted, key=lambda one: one != _LARGEST):
+                    if answer.camera is None and name in _NEEDS_CAMERA:
+                        missing.append(name)
+                    elif name == _LARGEST and name in self._publishers:
+                        # It takes as long as all others together: another core's work.
+                        beside.append(self._beside.submit(self._publish, name, answer))
+                    elif name in self._publishers:
+                        self._publish(name, answer)
+            finally:
+                for one in beside:  # also because the array is to be left alone until then
+                    one.result()
         return missing
 
     def publish_labels(self, classes: LabelSet, min_confidence: float) -> None:
@@ -141,11 +159,13 @@ class Outputs:
             publisher.on_activate(None)
         return publisher
 
+    def _publish(self, name: str, answer: Answer) -> None:
+        publish(self._publishers[name], self._message(name, answer))
+
     def _message(self, name: str, answer: Answer) -> Any:
         header, settings, camera = answer.header, answer.settings, answer.camera
         if name in ("depth/camera_info", "segmentation/camera_info"):
-            height, width = answer.view.labels.shape
-            return fill_camera_info(CameraInfo(), answer.info, header, width, height)
+            return answer.camera_info
         if name == "depth/image":
             if settings.depth_encoding == "16UC1":
                 return fill_image(Image(), depth_to_millimetres(answer.view.depth), "16UC1", header)

@@ -2,8 +2,9 @@
 
     hybridnet_node --ros-args -r image:=/camera/image_raw
 
-The life of a frame: a subscription (inputs.py) puts it into a mailbox (mailbox.py) that holds the newest frame only;
-one worker thread (worker.py) takes it through the pipeline (pipeline.py): decode, infer, publish (outputs.py).
+The life of a frame: a thread (receiver.py) takes it from a subscription (inputs.py) and puts it into a mailbox
+(mailbox.py) that holds the newest frame only; one worker thread (worker.py) takes it through pipeline.py: decode,
+infer, publish (outputs.py). Its pixels are not copied between numpy and rcl (direct_images.py).
 managed_node.py puts these together, under the ROS lifecycle.
 """
 

@@ -81,7 +81,7 @@ class Pipeline:
     def batching(self, engine: Engine) -> Batching:
         """How many frames to take at once."""
         settings = self._settings()
-        automatic = 1 if engine.runtime in ("onnx_cpu", "openvino") else GPU_BATCH
+        automatic = GPU_BATCH if engine.runtime in ("tensorrt", "onnx_cuda") else 1
         return Batching(settings.max_batch or automatic, settings.batch_window * 1e-3)
 
     def process(self, engine: Engine, frames: list[Frame]) -> None:

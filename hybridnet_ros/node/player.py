@@ -20,6 +20,8 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from hybridnet_ros.node.direct_images import publish
+
 
 @dataclass(frozen=True)
 class CameraFrame:
@@ -66,8 +68,8 @@ class Camera:
         """Sends an image and its CameraInfo, stamped with this moment; returns the stamp in ns."""
         now = self._node.get_clock().now()
         image.header.stamp = info.header.stamp = now.to_msg()
+        publish(self._images, image)  # first, as image_transport's camera publisher does it
         self._infos.publish(info)
-        self._images.publish(image)
         return int(now.nanoseconds)
 
     def __enter__(self) -> Camera:

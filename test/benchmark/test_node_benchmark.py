@@ -8,16 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hybridnet_ros.benchmark.figures import Ages
 from hybridnet_ros.benchmark.node_benchmark import search
-from hybridnet_ros.engine import open_engine
-from hybridnet_ros.resources import share_path
 from hybridnet_ros.terminal import Progress
-
-STAND_IN = Path(__file__).parents[2] / "hybridnet_ros" / "benchmark" / "stand_in.onnx"
 
 
 def benchmark(*words: str) -> subprocess.CompletedProcess[str]:
@@ -147,14 +142,3 @@ def test_the_search_ends_where_the_camera_is_slower_than_the_node() -> None:
 def test_no_ages_are_no_percentiles() -> None:
     assert Ages.of([]).text() == "- / - / -"
     assert Ages.of([1.0, 2.0, 3.0]).p50 == 2.0
-
-
-def test_the_stand_in_engine_goes_the_road_of_every_engine() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
-    with open_engine(STAND_IN) as engine:
-        prediction = engine.predict(images)
-        driving = json.loads(share_path("engines", "hybridnet_driving.json").read_text())
-        assert json.loads(STAND_IN.with_suffix(".json").read_text())["input"] == driving["input"], "the same resizing"
-    np.testing.assert_allclose(prediction.depth, 1 + images[..., 2] / 4)
-    np.testing.assert_array_equal(prediction.labels, images[..., 0] // 128)
-    np.testing.assert_array_equal(prediction.confidence, images[..., 1])

@@ -1,0 +1,132 @@
+"""Images sent and taken without rclpy's copies are, to the last bit, those that rclpy sends and takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from hybridnet_ros.messages import fill_image
+from hybridnet_ros.node import direct_images
+from hybridnet_ros.node.receiver import NotForExecutor, Receiver
+from ros_testing import wait_until
+
+UINT32 = st.integers(0, 2**32 - 1)
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40)
+FIELDS = st.fixed_dictionaries(
+    {"height": UINT32, "width": UINT32, "encoding": TEXT, "is_bigendian": st.integers(0, 255), "step": UINT32,
+     "data": st.binary(max_size=70_000)}
+)  # fmt: skip
+
+
+class Road:
+    """A publisher of images, and two subscriptions: one for rclpy, one for us."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        self.node = Node("road", context=context)
+        self.publisher = self.node.create_publisher(Image, "road", 10)
+        self.theirs = self.node.create_subscription(Image, "road", lambda message: None, 10, raw=True)
+        self.ours = self.node.create_subscription(Image, "road", lambda message: None, 10)
+        wait_until(lambda: self.publisher.get_subscription_count() == 2, "the subscriptions")
+
+    def arrived(self) -> tuple[bytes, Any]:
+        """The next message: as rclpy gives its bytes, and as we give it."""
+        theirs = wait_until(lambda: self.theirs.handle.take_message(Image, True), "the image for rclpy")
+        return bytes(theirs[0]), wait_until(lambda: direct_images.take(self.ours), "the image for us")[0]
+
+
+@pytest.fixture(scope="module")
+def road(context: rclpy.Context) -> Iterator[Road]:
+    road = Road(context)
+    yield road
+    road.node.destroy_node()
+
+
+def test_the_direct_way_is_taken_here() -> None:
+    assert direct_images._direct() is not None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=FIELDS, frame_id=TEXT, sec=st.integers(-(2**31), 2**31 - 1), nanosec=UINT32)
+def test_images_go_and_come_as_rclpy_has_them(road: Road, fields: Any, frame_id: str, sec: int, nanosec: int) -> None:
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = sec, nanosec
+    sent = Image(header=header, **fields)
+    direct_images.publish(road.publisher, sent)
+    serialised, taken = road.arrived()
+    assert deserialize_message(serialised, Image) == sent
+    assert len(serialised) == len(serialize_message(sent)), "what is between the fields is any memory"
+    assert deserialize_message(serialize_message(taken), Image) == sent
+
+
+def test_arrays_are_sent_as_they_are_and_keep_their_memory(road: Road) -> None:
+    arrays = [np.random.default_rng(number).random((48, 64), np.float32) for number in range(4)]
+    taken = []
+    for array in arrays:
+        direct_images.publish(road.publisher, fill_image(Image(), array, "32FC1"))
+        taken.append(road.arrived()[1])
+    for array, message in zip(arrays, taken, strict=True):
+        np.testing.assert_array_equal(np.asarray(message.data).view(np.float32).reshape(array.shape), array)
+
+
+def test_messages_are_numbered(road: Road) -> None:
+    numbers = []
+    for _ in range(3):
+        road.publisher.publish(Image())
+        taken = wait_until(lambda: direct_images.take(road.ours), "the image")
+        numbers.append(taken[1])
+        wait_until(lambda: road.theirs.handle.take_message(Image, True), "the image for rclpy")
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+    assert direct_images.take(road.ours) is None
+
+
+def test_without_the_c_functions_everything_goes_through_rclpy(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_images, "_direct", lambda: None)
+    sent = fill_image(Image(), np.arange(12, dtype=np.uint8).reshape(3, 4), "mono8", Header(frame_id="camera"))
+    direct_images.publish(road.publisher, sent)
+    serialised, taken = road.arrived()
+    assert deserialize_message(serialised, Image) == taken
+    assert (taken.header, bytes(taken.data)) == (sent.header, bytes(range(12)))
+
+
+def test_the_receiver_survives_what_is_no_image_and_stops_at_once(context: rclpy.Context) -> None:
+    node = Node("receiving", context=context)
+    images, infos = node.create_publisher(Image, "some", 10), node.create_publisher(CameraInfo, "info", 10)
+    group = NotForExecutor()
+    kinds = {"some": Image, "info": CameraInfo}
+    subscriptions = {
+        topic: node.create_subscription(kind, topic, lambda message: None, 10, callback_group=group)
+        for topic, kind in kinds.items()
+    }
+    heard: list[Any] = []
+    came = threading.Event()
+
+    def on_message(message: Any, number: int | None) -> None:
+        heard.append((type(message), number, threading.current_thread().name))
+        came.set()
+
+    receiver = Receiver(context, dict.fromkeys(subscriptions.values(), on_message), node.get_logger())
+    wait_until(lambda: images.get_subscription_count() and infos.get_subscription_count(), "the receiver")
+    for publisher, message, kind in ((images, Image(), Image), (infos, CameraInfo(), CameraInfo)):
+        whole = serialize_message(message)
+        publisher.publish(whole[:9])  # cut off in the header
+        publisher.publish(b"\0\1\0\0" + b"\xff" * 20)  # a frame_id of four billion letters
+        came.clear()
+        publisher.publish(message)
+        assert came.wait(60)
+        assert [one for one in heard if one[0] is kind] == [(kind, 3, "hybridnet receiver")]
+    receiver.stop()
+    images.publish(Image())
+    assert len(heard) == 2
+    assert not any(thread.name == "hybridnet receiver" for thread in threading.enumerate())
+    node.destroy_node()

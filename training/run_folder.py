@@ -53,7 +53,7 @@ class RunFolder:
             ConfigError: a run is in it, or the config is wrong.
         """
         config = load_config(config_file, changes)
-        if (path / "last.safetensors").exists():
+        if cls(path, config).weights_file("last").exists():
             raise ConfigError(
                 f"{path} already holds a run: continue it with --resume, or name another folder with --run"
             )
@@ -84,6 +84,10 @@ class RunFolder:
         """The classes the network predicts."""
         return read_label_set(self.config.data.label_set)
 
+    def weights_file(self, which: str) -> Path:
+        """The file of the averaged weights of the best validation ("best"), or of the last checkpoint ("last")."""
+        return self.path / f"{which}.safetensors"
+
     def save_state(self, state: dict[str, Any]) -> None:
         """Write what a resumed run needs.
 
@@ -105,7 +109,7 @@ class RunFolder:
 
     def load_state(self) -> dict[str, Any]:
         """What `save_state` wrote last; ConfigError when it never did, or the file is damaged."""
-        path = self.path / "last.safetensors"
+        path = self.weights_file("last")
         state: dict[str, Any] = {part: {} for part in _TENSORS}
         try:
             with safe_open(path, "pt") as file:
@@ -134,11 +138,11 @@ class RunFolder:
 
     def _save_tensors(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
         plain = {key: value.contiguous() for key, value in tensors.items()}
-        _replace(self.path / f"{name}.safetensors", lambda file: save_file(plain, file, metadata))
+        _replace(self.weights_file(name), lambda file: save_file(plain, file, metadata))
 
     def load_best(self) -> HybridNet:
         """The network with the weights of the best validation, on the CPU, in evaluation mode."""
-        path = self.path / "best.safetensors"
+        path = self.weights_file("best")
         if not path.is_file():
             raise ConfigError(f"{self.path} has no best.safetensors: the run has not been validated yet")
         network = build_network(self.config.network, len(self.labels), self.config.data.crop)

@@ -57,6 +57,8 @@ EXTRAS = {
     "benchmark": ["nvidia-ml-py", "onnx>=1.14"],
     # `hybridnet evaluate-bag --ray`: many recordings on many machines.
     "ray": ["ray>=2.9"],
+    # Decodes JPEG faster than OpenCV, and refuses damaged ones.
+    "jpeg": ["simplejpeg>=1.7.1"],
     # Memory and temperature of the GPU on /diagnostics.
     "gpu": ["nvidia-ml-py>=12"],
     "training": [
@@ -79,6 +81,7 @@ EXTRAS = {
         "openvino>=2024.4",
         "pytest>=7",
         "ruff>=0.17,<0.18",
+        "simplejpeg>=1.7.1",
         "setuptools>=70.1",
         # Builds plans without a GPU.
         "tensorrt-rtx-cu13==1.7.1.116; platform_machine == 'x86_64'",

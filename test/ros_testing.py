@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,13 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
 class NodeProcess:
     """The perception node in its own process; `log()` is what it has printed so far."""
 
-    def __init__(self, log_file: Path, *ros_arguments: str, shell: str = 'exec "$@"') -> None:
-        """Starts it, by the line `shell` of a shell, to which it is `"$@"`."""
-        command = ["bash", "-c", shell, "bash"]
-        command += [sys.executable, "-m", "hybridnet_ros.node.perception_node", "--ros-args", *ros_arguments]
+    PROGRAM = ("-m", "hybridnet_ros.node.perception_node")
+
+    def __init__(
+        self, log_file: Path, *ros_arguments: str, shell: str = 'exec "$@"', program: Sequence[str] = PROGRAM
+    ) -> None:
+        """Starts it, by the line `shell` of a shell, to which it is `"$@"`; or another Python program in its place."""
+        command = ["bash", "-c", shell, "bash", sys.executable, *program, "--ros-args", *ros_arguments]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         self._log_file = log_file
         with log_file.open("wb") as output:

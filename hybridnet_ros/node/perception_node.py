@@ -37,6 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     from hybridnet_ros.node.managed_node import PerceptionNode
     from hybridnet_ros.node.parameters import ParameterError
+    from hybridnet_ros.node.shared_memory import free_dead_segments
 
     argv = list(sys.argv if args is None else ["hybridnet_node", *args])
     parser = argparse.ArgumentParser(
@@ -53,6 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
         options = parser.parse_args(remove_ros_args(argv)[1:])
         if not options.own_dds_profile:
             process.set_dds_profile(os.environ)
+        freed = free_dead_segments(process.SHARED_MEMORY)
         context, no_log_file = _context(argv)
         node = PerceptionNode(context=context)
     except (ParameterError, RuntimeError) as error:  # rclpy raises RuntimeErrors for wrong ROS arguments
@@ -64,6 +66,8 @@ def main(args: Sequence[str] | None = None) -> int:
     for warning in (no_log_file, process.shared_memory_warning()):
         if warning is not None:
             log.warning(warning)
+    if freed:
+        log.info(f"freed {freed >> 20} MiB of shared memory that processes which were killed had left behind")
     try:
         _spin(node, stop)
     finally:

@@ -29,7 +29,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
 _KEPT_FREE_MEMORY = 256 << 20
 
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 _PARTICIPANTS = 3  # that share it: the camera, this node, a consumer
 _PROFILES = {"fastdds.xml": 64 << 20, "fastdds_small.xml": 16 << 20}  # bytes of a segment in each, the largest first
 _OVERHEAD = 1.05  # of Fast DDS on top of a segment
@@ -47,7 +47,7 @@ def keep_image_memory() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_MEMORY))
 
 
-def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path = _SHARED_MEMORY) -> None:
+def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path = SHARED_MEMORY) -> None:
     """Points Fast DDS to a shipped profile, whose shared memory fits images, unless the user chose a profile.
 
     Must run before rclpy.init. The small profile is for containers, which have 64 MB of shared memory unless told
@@ -64,7 +64,7 @@ def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path =
         environment[variable] = str(profile)
 
 
-def shipped_profile(shared_memory: Path = _SHARED_MEMORY) -> Path:
+def shipped_profile(shared_memory: Path = SHARED_MEMORY) -> Path:
     """The shipped profile whose segments fit into the shared memory of this machine, or else the smallest.
 
     Raises:
@@ -75,7 +75,7 @@ def shipped_profile(shared_memory: Path = _SHARED_MEMORY) -> Path:
     return share_path("config", names[0] if names else list(_PROFILES)[-1])
 
 
-def shared_memory_warning(shared_memory: Path = _SHARED_MEMORY) -> str | None:
+def shared_memory_warning(shared_memory: Path = SHARED_MEMORY) -> str | None:
     """What to tell the user when shared memory is too small even for the small profile; None when it is not."""
     size, needed = _size(shared_memory), _needed(min(_PROFILES.values()))
     if size is None or size >= needed:

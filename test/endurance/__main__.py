@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from endurance import fuzz, soak, walks
+from endurance import bare_node, fuzz, soak, walks
 from hybridnet_ros.machine import machine
 from hybridnet_ros.node.process import set_dds_profile
 from hybridnet_ros.processes import isolate_ros
@@ -71,10 +71,12 @@ def run_fuzz(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_walks(options: argparse.Namespace) -> dict[str, Any]:
-    """One node through all of them."""
+    """One node through all of them, and a bare node of rclpy through as many, for what would grow without us."""
     with node_and_robot("/walks", **walks.NODE_PARAMETERS) as (node, robot):
-        result = walks.walk(node, robot, options.walks, options.seed, say)
-    return result
+        ours = walks.walk(node, robot, options.walks, options.seed, say)
+    with node_and_robot("/bare", program=(str(bare_node.__file__),)) as (node, robot):
+        bare = walks.walk(node, robot, options.walks, options.seed, say)
+    return {**ours, "bare_rclpy_node": {"holdings_when_unconfigured": bare["holdings_when_unconfigured"]}}
 
 
 def run_soak(options: argparse.Namespace) -> dict[str, Any]:
@@ -84,7 +86,9 @@ def run_soak(options: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def node_and_robot(namespace: str, raw: bool = True, **parameters: object) -> Iterator[tuple[NodeProcess, Robot]]:
+def node_and_robot(
+    namespace: str, raw: bool = True, program: Sequence[str] = NodeProcess.PROGRAM, **parameters: object
+) -> Iterator[tuple[NodeProcess, Robot]]:
     """A node with the tiny engine, and a robot around it; says what the node logged if it does not go well."""
     with tempfile.TemporaryDirectory() as folder:
         parameters["engine"] = write_tiny_engine(Path(folder))
@@ -93,7 +97,7 @@ def node_and_robot(namespace: str, raw: bool = True, **parameters: object) -> It
             words += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         context = rclpy.Context()
         rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-        node, robot = NodeProcess(Path(folder) / "log", *words), Robot(context, namespace, raw)
+        node, robot = NodeProcess(Path(folder) / "log", *words, program=program), Robot(context, namespace, raw)
         try:
             yield node, robot
         except BaseException:

@@ -15,7 +15,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 
 from endurance.malformed import GOOD_FX, Malformed, camera_info, malformed_compressed, malformed_image, malformed_info
-from endurance.process_watch import holdings, peak_mib
+from endurance.process_watch import holdings, peak_mib, report
 from ros_testing import NodeProcess, Robot, gray, image_of, wait_until
 from tiny import TINY_FX
 
@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 
 _SCALE = GOOD_FX / (2 * TINY_FX)  # the network's image is half as wide
 _TOPIC = "depth/image"
+_HELD_EVERY = 20  # malformed messages
 _HEAD_START_S = 0.003
 """By how much a bad image is sent before the good one, which would take its place in the mailbox otherwise.
 
@@ -53,7 +54,7 @@ class Fuzz:
         for _ in range(2):
             self._robot.answer(self._good_pair()[1], _TOPIC)
         self._before = self._counts()
-        self._held_before = holdings(node.process.pid)
+        self._held = [holdings(node.process.pid)]
 
     def images(self, make: Callable[[Random], Malformed], publisher: Any, count: int) -> None:
         """Sends `count` bad images by `publisher`, and a good one after each.
@@ -64,7 +65,7 @@ class Fuzz:
         for _ in range(count):
             bad = make(self._random)
             bad.message.header = self._robot.header()
-            publisher.publish(bad.message)
+            publisher.publish(bad.sent())
             self.sent[bad.kind] += 1
             time.sleep(_HEAD_START_S)
             self._good_frame()
@@ -81,7 +82,7 @@ class Fuzz:
             bad = malformed_info(self._random)
             header = bad.message.header = self._robot.header()
             header.frame_id = f"camera_{number}"  # so that no other camera has anything to do with it
-            self._robot.infos.publish(bad.message)
+            self._robot.infos.publish(bad.sent())
             self.sent[bad.kind] += 1
             self._good_frame()  # after which the CameraInfo sent before it is there, too
             self._forget()
@@ -127,11 +128,9 @@ class Fuzz:
             "of_these_taken_for_good": dict(sorted(self.answered.items())),
             "good_frames_sent_and_answered": self._good,
             "node_counted": {key: count for key, count in counts.items() if count},
-            "memory_mib_before": self._held_before.memory_mib,
-            "memory_mib_after": holdings(node.process.pid).memory_mib,
+            "held": report(self._held),
+            "memory_mib_at_each_tenth": [one.memory_mib for one in self._held[:: max(1, len(self._held) // 10)]],
             "memory_mib_peak": peak_mib(node.process.pid),
-            "descriptors_before": self._held_before.descriptors,
-            "descriptors_after": holdings(node.process.pid).descriptors,
             "state_at_the_end": robot.state(),
         }
 
@@ -160,12 +159,14 @@ class Fuzz:
             if answer.header.stamp == bad.message.header.stamp:
                 assert not bad.refused, f"{bad.kind} was answered: {bad.message}"
                 self.answered[bad.kind] += 1
-                if isinstance(bad.message, Image):
+                if isinstance(bad.message, Image) and bad.spoil is None:
                     assert (answer.width, answer.height) == (bad.message.width, bad.message.height), bad.kind
         self._forget()
 
     def _tell(self) -> None:
         sent = sum(self.sent.values())
+        if sent % _HELD_EVERY == 0:
+            self._held.append(holdings(self._node.process.pid))
         if sent % 1000 == 0:
             self._say(f"{sent} malformed messages, {self._good} good ones answered")
 

@@ -6,11 +6,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
 import cv2
 import numpy as np
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from hybridnet_ros.messages.images import ENCODINGS
@@ -32,32 +34,68 @@ class Malformed:
         message: without a stamp yet.
         refused: whether it must be refused; otherwise it may also be taken for what it says, as a picture of which the
             decoder cannot see that a few bits are wrong.
+        spoil: what becomes of its bytes on the way, if anything; they keep their stamp.
     """
 
     kind: str
     message: Any
     refused: bool
+    spoil: Callable[[bytes], bytes] | None = None
+
+    def sent(self) -> Any:
+        """What to publish: the message, or its bytes when they are spoilt."""
+        return self.message if self.spoil is None else self.spoil(serialize_message(self.message))
 
 
 def malformed_image(random: Random) -> Malformed:
     """An Image that is not what its fields say."""
-    return _one_of(random, _IMAGES)
+    return _one_of(random, _IMAGES, _image)
 
 
 def malformed_compressed(random: Random) -> Malformed:
     """A CompressedImage that is damaged, cut off, or not JPEG or PNG."""
-    return _one_of(random, _COMPRESSED)
+    return _one_of(random, _COMPRESSED, lambda random: _compressed(_picture(random, ".jpg")))
 
 
 def malformed_info(random: Random) -> Malformed:
     """A CameraInfo of no camera."""
-    return _one_of(random, _INFOS)
+    return _one_of(random, _INFOS, lambda random: camera_info())
 
 
-def _one_of(random: Random, makers: dict[str, tuple[Callable[[Random], Any], bool]]) -> Malformed:
-    kind = random.choice(list(makers))
+def _one_of(
+    random: Random, makers: dict[str, tuple[Callable[[Random], Any], bool]], sound: Callable[[Random], Any]
+) -> Malformed:
+    kind = random.choice([*makers, *_ON_THE_WAY])
+    if kind in _ON_THE_WAY:
+        message = sound(random)
+        spoil = partial(_ON_THE_WAY[kind], random)
+        return Malformed(f"{type(message).__name__} {kind}", message, False, spoil)
     make, refused = makers[kind]
     return Malformed(kind, make(random), refused)
+
+
+# Bytes of any message, after the 4 that say how they are written and the 8 of the stamp
+
+_AFTER_STAMP = 12
+
+
+def _shorter(random: Random, sound: bytes) -> bytes:
+    return sound[: random.randrange(_AFTER_STAMP, len(sound))]
+
+
+def _other_bytes(random: Random, sound: bytes) -> bytes:
+    data = bytearray(sound)
+    for _ in range(random.randint(1, 8)):
+        data[random.randrange(_AFTER_STAMP, min(80, len(data)))] = random.choice(
+            (0, 1, 0x7F, 0xFF, random.randrange(256))
+        )
+    return bytes(data)
+
+
+_ON_THE_WAY: dict[str, Callable[[Random, bytes], bytes]] = {
+    "that ends on the way": _shorter,
+    "of other bytes on the way": _other_bytes,
+}
 
 
 # Image
@@ -173,6 +211,13 @@ def _cut(random: Random, kind: str) -> CompressedImage:
     return _compressed(data[: random.randrange(len(data) - 2)])
 
 
+def _part_missing(random: Random) -> CompressedImage:
+    data = _picture(random, ".jpg")
+    pixels = data.index(b"\xff\xda") + 14
+    start = random.randrange(pixels, len(data) - 100)
+    return _compressed(data[:start] + data[random.randrange(start + 50, len(data) - 2) :])
+
+
 def _flipped(random: Random, kind: str) -> CompressedImage:
     data = bytearray(_picture(random, kind))
     for _ in range(random.randint(1, 20)):
@@ -219,6 +264,7 @@ _COMPRESSED: dict[str, tuple[Callable[[Random], Any], bool]] = {
     "JPEG cut off": (lambda random: _cut(random, ".jpg"), True),
     "PNG cut off": (lambda random: _cut(random, ".png"), True),
     "JPEG with wrong bits": (lambda random: _flipped(random, ".jpg"), False),
+    "JPEG with a part missing": (_part_missing, False),  # simplejpeg mostly finds it, OpenCV never does
     "PNG with wrong bits": (lambda random: _flipped(random, ".png"), False),
     "neither JPEG nor PNG": (_other_format, True),
     "compressed depth": (_depth, True),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +54,31 @@ def shared_files(pid: int) -> set[Path]:
     return {Path(line.split()[5]) for line in lines if f" {SHARED_MEMORY}/" in line}
 
 
+WARM_UP = 0.2
+"""The part of a run in which memory may still grow to what the work needs, and is not judged."""
+
+
+def left_behind(files: Iterable[Path]) -> list[str]:
+    """The names of those of `files` that are still there although no process that we may look into has them mapped."""
+    used: set[Path] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # a process that has ended meanwhile, or of another user
+            used |= shared_files(int(maps.parent.name))
+    return sorted(path.name for path in files if path.exists() and path not in used)
+
+
 def growth(samples: Sequence[float]) -> float:
     """By how much the samples grew: the median of their last fifth less that of their first fifth."""
     part = max(1, len(samples) // 5)
     return statistics.median(samples[-part:]) - statistics.median(samples[:part])
+
+
+def slope(samples: Sequence[float]) -> float:
+    """By how much the samples grow from one to the next, after the warm-up: the line of least squares."""
+    values = samples[round(WARM_UP * len(samples)) :]
+    if len(values) < 2:
+        return 0.0
+    return statistics.linear_regression(range(len(values)), values).slope
 
 
 def report(samples: Sequence[Holdings]) -> dict[str, dict[str, float]]:
@@ -70,5 +92,6 @@ def report(samples: Sequence[Holdings]) -> dict[str, dict[str, float]]:
             "least": min(values),
             "most": max(values),
             "growth": round(growth(values), 2),
+            "growth_per_sample_after_warm_up": round(slope(values), 5),
         }
     return result

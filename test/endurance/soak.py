@@ -24,7 +24,7 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from endurance.process_watch import Holdings, holdings, report, shared_files
+from endurance.process_watch import Holdings, holdings, left_behind, report, shared_files
 from peers import Peer
 from ros_testing import NodeProcess, wait_until
 
@@ -115,6 +115,7 @@ def run(
         values = wait_until(lambda: listener.values() is not before and listener.values(), "diagnostics")
         mapped = shared_files(node.process.pid)
         assert node.stop() == 0, node.log()
+        left = left_behind(mapped)  # before the camera and the listener, which have files of their own, are gone
     finally:
         listener.close()
         camera.kill()
@@ -137,7 +138,7 @@ def run(
                 minutely[-1]["age_p50_ms"] - minutely[min(1, len(minutely) - 1)]["age_p50_ms"], 1
             ),
         },
-        "shared_files_left_behind": sorted(path.name for path in mapped if path.exists()),
+        "shared_files_left_behind": left,
         "minutely": minutely,
     }
 

@@ -4,6 +4,11 @@
 
 After each walk the node is brought to active, where it must answer a frame, and back to unconfigured, where it must
 hold what it held before: memory, descriptors, threads.
+
+Memory does not stand quite still. By mallinfo a configure, activate, deactivate and cleanup beside a camera and a
+listener leaves 3 KiB behind: 1.5 in Fast DDS, for 11 endpoints that were matched, 0.9 in OpenCV, for a thread that used
+it, the rest in ONNX Runtime. None is ours; so a bare node of rclpy walks beside the real one, and the growth of a walk
+is told of both.
 """
 
 from __future__ import annotations

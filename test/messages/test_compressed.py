@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hybridnet_ros.messages import MAX_PIXELS, MessageError, compressed_to_rgb
+from hybridnet_ros.messages import MAX_PIXELS, MessageError, compressed_to_rgb, jpeg
 
 
 def smooth_picture(height: int = 24, width: int = 40) -> np.ndarray:
@@ -29,6 +30,16 @@ PICTURE = smooth_picture()
 BGR = PICTURE[..., ::-1]
 JPEG = encode(".jpg", BGR, cv2.IMWRITE_JPEG_QUALITY, 98)
 PNG = encode(".png", BGR)
+
+
+@pytest.fixture(scope="module", params=["simplejpeg", "OpenCV", "older OpenCV"], autouse=True)
+def decoder(request: pytest.FixtureRequest) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "simplejpeg":
+            patch.setattr(jpeg, "simplejpeg", None)
+        if request.param == "older OpenCV":
+            patch.setattr(jpeg, "_RGB", None)
+        yield request.param
 
 
 @pytest.mark.parametrize("format_name", ["jpeg", "jpg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8", ""])
@@ -142,10 +153,43 @@ def test_no_bytes_whatever_make_anything_but_a_picture_or_a_message_error(librar
         assert result.shape[2] == 3
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_older_opencv_gives_the_same_pixels(monkeypatch, channels):
-    pixels = np.random.default_rng(5).integers(0, 256, (48, 64, channels), np.uint8)
-    message = SimpleNamespace(format="jpeg", data=cv2.imencode(".jpg", pixels)[1].tobytes())
-    newer = compressed_to_rgb(message)
-    monkeypatch.setattr("hybridnet_ros.messages.compressed._JPEG_TO_RGB", None)
-    np.testing.assert_array_equal(compressed_to_rgb(message), newer)
+SUBSAMPLINGS = ["411", "420", "422", "440", "444"]
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+@pytest.mark.parametrize("size", [(48, 64), (33, 17), (1, 1)])
+def test_every_decoder_gives_the_same_pixels(decoder, monkeypatch, size, subsampling, progressive):
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
+    options = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    for channels in (1, 3):
+        pixels = np.random.default_rng(5).integers(0, 256, (*size, channels), np.uint8)
+        for format_name in ("jpeg", "rgb8; jpeg compressed rgb8"):
+            message = SimpleNamespace(format=format_name, data=encode(".jpg", pixels, *options))
+            result = compressed_to_rgb(message)
+            with monkeypatch.context() as patch:
+                patch.setattr(jpeg, "simplejpeg", None)
+                np.testing.assert_array_equal(result, compressed_to_rgb(message))
+
+
+RESTARTS = encode(".jpg", BGR, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+
+
+def test_damage_inside_a_jpeg_is_found_by_simplejpeg(decoder):
+    middle = len(JPEG) - 40
+    lost = JPEG[:middle] + JPEG[-2:]  # a part of the message that got lost on the way
+    foreign = RESTARTS.replace(b"\xff\xd0", bytes([0x55] * 64) + b"\xff\xd0", 1)
+    for data in (lost, foreign):
+        message = SimpleNamespace(format="jpeg", data=data)
+        if decoder == "simplejpeg":
+            with pytest.raises(MessageError, match=f"40x24 JPEG image of {len(data)} bytes is damaged.*: Corrupt JPEG"):
+                compressed_to_rgb(message)
+        else:
+            assert compressed_to_rgb(message).shape == PICTURE.shape
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xd0", b"\xff\xd9"])
+def test_the_padding_of_some_webcams_is_no_damage(marker):
+    padded = RESTARTS.replace(marker, bytes(9) + marker, 1)
+    result = compressed_to_rgb(SimpleNamespace(format="jpeg", data=padded))
+    np.testing.assert_array_equal(result, compressed_to_rgb(SimpleNamespace(format="jpeg", data=RESTARTS)))

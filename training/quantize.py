@@ -65,6 +65,7 @@ neither accuracy nor speed was measured there.
 | KITTI, accumulated LiDAR: AbsRel | {base_depth[abs_rel]:.3f} | {depth[abs_rel]:.3f} |
 | RMSE (m) | {base_depth[rmse]:.2f} | {depth[rmse]:.2f} |
 | delta1 | {base_depth[delta1]:.3f} | {depth[delta1]:.3f} |
+| Licence | {licence} | the same |
 
 Measured on this very file by `{command}`. On {parity.images} real images the
 labels of {labels:.1f} % of the pixels differ from float32's, depth by {relative:.1f} % in the mean.
@@ -162,6 +163,7 @@ def _card(
         depth=figures[1]["depth"]["pooled"],
         command=manifest.accuracy[0].command,
         parity=manifest.parity,
+        licence=manifest.licence,
         labels=100 * manifest.parity.measured["labels_disagreement"],
         relative=100 * manifest.parity.measured["depth_abs_rel"],
         rest=heading + rest,

@@ -33,6 +33,7 @@ from training.config import ConfigError, RunConfig
 from training.data.sample import DataError, Sample, Samples
 from training.data.sources import open_truth
 from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
+from training.flicker import flicker
 from training.model_card import render_card
 from training.networks import EngineGraph
 from training.onnx_file import PartSession, write_onnx
@@ -75,6 +76,8 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
                 torch_engine(network, config), engine, validation_samples(config, data, PARITY_IMAGES), graph.outputs
             )
             figures = evaluate(engine, data, scored(config))
+            if whole and config.validation.sequence:
+                figures["flicker"] = flicker(engine, data, config.validation.sequence)
             panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,15 @@ Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}
 {{ "%.3f"|format(row.delta2) }} | {{ "%.3f"|format(row.delta3) }} |
 {% endfor %}
 {% endif -%}
+{% if flicker -%}
+## From frame to frame
+
+{{ config.validation.sequence.about }}, pixels followed by optical flow: the label of \
+**{{ "%.1f"|format(100 * flicker.labels_changed) }} %** of them changes from one frame to the next, and depth by \
+**{{ "%.1f"|format(100 * flicker.depth_change) }} %** (median; the camera's own motion included). \
+`python -m training.flicker {{ config.engine.name }} --data DATA`
+
+{% endif -%}
 ## Training data
 
 | data | source | used for | licence |
@@ -79,7 +88,7 @@ def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[s
     Args:
         manifest: of the exported engine.
         config: of its run.
-        figures: of `training.evaluate.evaluate`.
+        figures: of `training.evaluate.evaluate`, and `flicker` of `training.flicker.flicker`.
         size: of the ONNX file, bytes.
     """
     path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
@@ -96,6 +105,7 @@ def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[s
         config=config,
         labels=figures.get("labels"),
         depth=figures.get("depth"),
+        flicker=figures.get("flicker"),
         megabytes=size / 1e6,
         about=about.strip(),
         limits=(heading + limits).strip(),

@@ -5,6 +5,7 @@ A variant of a recipe is the recipe with a few keys set otherwise on the command
 are set as `network.upsampling=light`.
 """
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -152,15 +153,20 @@ LossConfig = Annotated[
 
 
 class OptimiserConfig(_Model):
-    """AdamW, linear warm-up, polynomial decay, exponential moving average of the weights."""
+    """AdamW, linear warm-up, decay of the learning rate, exponential moving average of the weights.
+
+    A step learns from `batch` images on each process, `accumulate` times over.
+    """
 
     steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
+    batch: int = Field(gt=0)  # images that one process takes at a time
+    accumulate: Annotated[int, Field(gt=0)] = 1  # times that it does so before the weights change
     lr: Annotated[float, Field(gt=0)] = 1e-3
     backbone_lr: Annotated[float, Field(gt=0)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[int, Field(ge=0)] = 200
-    power: Annotated[float, Field(gt=0)] = 0.9
+    decay: Literal["poly", "cosine"] = "poly"
+    power: Annotated[float, Field(gt=0)] = 0.9  # of poly
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of the gradient
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     amp: bool = True  # bfloat16 autocast
@@ -169,6 +175,7 @@ class OptimiserConfig(_Model):
 class ScheduleConfig(_Model):
     """When to look and when to save, in steps."""
 
+    log: Annotated[int, Field(gt=0)] = 20  # from one point of TensorBoard's curves to the next
     checkpoint: Annotated[int, Field(gt=0)] = 200
     validate_every: Annotated[int, Field(gt=0)] = 400
 
@@ -238,9 +245,18 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {item['msg']}" for item in error.errors()]
+        lines = [f"  {'.'.join(map(str, item['loc'])) or '(file)'}: {_what_is_wrong(item)}" for item in error.errors()]
         changed = f" with {', '.join(changes)}" if changes else ""
         raise ConfigError(f"{path}{changed} does not describe a run:\n" + "\n".join(lines)) from error
+
+
+def _what_is_wrong(error: Any) -> str:
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"])
+    models: list[type[BaseModel]] = [RunConfig, *_Model.__subclasses__(), *TruthConfig.__subclasses__()]
+    known = {name for model in models for name in model.model_fields}
+    similar = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+    return "there is no such key" + (f"; is {similar[0]} meant?" if similar else "")
 
 
 def write_config(config: RunConfig, path: Path) -> None:

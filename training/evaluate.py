@@ -1,18 +1,24 @@
 """Accuracy on validation data, always through the code that runs on the robot.
 
     python -m training.evaluate driving --data DATA
-    python -m training.evaluate runs/driving --data DATA --output figures.json
+    python -m training.evaluate runs/driving --data DATA --output figures/driving.json
     python -m training.evaluate runs/nyuv2 --data DATA --split test
+    python -m training.evaluate runs/hybridnet --data DATA --tiles
 
 Labels are scored in the truth's own label set (the driving network's nineteen classes are mapped to CamVid's eleven),
 depth at the network's own metric scale, over the image as a whole: no median scaling, no crop. The config says on what,
-and up to how many metres. A network of one task is scored on that one.
+and up to how many metres; depth to 80 m and of any distance is in the JSON too. A network of one task is scored on
+that one. --tiles scores the paper's way as well: each image cut into 18 tiles, 6 x 3, each seen by itself.
+
+--output writes all figures as JSON and beside it the tables (.md) and a panel of some images (.png). Of a run's folder
+the JSON also has parameters, MACs and time for an image; of an engine `hybridnet benchmark engine` measures those.
+`python -m training.compare` sets several runs side by side.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +31,19 @@ from hybridnet_ros.engine import RUNTIMES, EngineError, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
 from hybridnet_ros.engine.session import Maps, ResizingSession
-from hybridnet_ros.scene.metrics import DepthMetrics, SegmentationMetrics
+from training.comparison import Row
 from training.config import ConfigError, DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
-from training.data.label_sets import label_table, read_label_set
+from training.cost import measure_costs
+from training.data.label_sets import read_label_set
 from training.data.sample import DataError
 from training.data.sources import open_truth
+from training.evaluation import WEIGHTS, Evaluation, Figures, Trained, weights_sha256
 from training.networks import EngineGraph, HybridNet
+from training.panel import Viewer, draw_figure, write_picture
 from training.run_folder import RunFolder
+from training.scores import DepthScores, LabelScores, passes
+from training.tables import comparison_page
+from training.tiles import PAPER, WHOLE, Grid, predict, read_grid
 
 
 class TorchSession(ResizingSession):
@@ -103,7 +115,10 @@ def scored(config: RunConfig) -> ValidationConfig:
     )
 
 
-def _on_split(validation: ValidationConfig, split: str) -> ValidationConfig:
+def on_split(validation: ValidationConfig, split: str | None) -> ValidationConfig:
+    """The same datasets, of another split; None leaves the config's."""
+    if split is None:
+        return validation
     changes = {"split": split}
     return ValidationConfig(
         labels=validation.labels and validation.labels.model_copy(update=changes),
@@ -111,57 +126,46 @@ def _on_split(validation: ValidationConfig, split: str) -> ValidationConfig:
     )
 
 
-def evaluate(engine: Engine, data: Path, validation: ValidationConfig) -> dict[str, dict[str, Any]]:
-    """Figures by task: `labels` (G, C, IoU) and `depth` (the eight depth measures, pooled and per image)."""
-    figures = {}
-    if validation.labels is not None:
-        figures["labels"] = _labels(engine, data, validation.labels)
-    if validation.depth is not None:
-        figures["depth"] = _depth(engine, data, validation.depth)
+def evaluate(engine: Engine, data: Path, validation: ValidationConfig, grid: Grid = WHOLE) -> Figures:
+    """Figures by task: `labels` (G, C, IoU) and `depth` (the eight depth measures, pooled and per image).
+
+    With a `grid` each image is seen in tiles.
+    """
+    figures: Figures = {}
+    for labels, depth in passes(validation):
+        figures |= _score(engine, data, labels, depth, grid)
     return figures
 
 
-def _labels(engine: Engine, data: Path, truth: TruthConfig) -> dict[str, Any]:
-    samples = open_truth(truth, data, labels=True, depth=False)
-    if samples.label_set is None:
-        raise ConfigError(f"validation.labels: {truth.kind} has no labels")
-    own, label_set = engine.manifest.labels, read_label_set(samples.label_set)
-    # To the truth's classes where the network's can be told from them, else the truth to the network's.
-    table, truth_table = None, None
-    if own.name in label_set.mappings:
-        table = label_set.mapping_from(own.name)
-    else:
-        truth_table, label_set = label_table(own, label_set.name), own
-    metrics = SegmentationMetrics(len(label_set), label_set.ignore)
-    for index in tqdm(range(len(samples)), desc="labels", unit="image", leave=False, disable=None):
+def _score(
+    engine: Engine, data: Path, labels: TruthConfig | None, depth: DepthTruthConfig | None, grid: Grid
+) -> Figures:
+    """Figures of the tasks that have a truth; both truths are of one dataset where there are two."""
+    truth = labels or depth
+    assert truth is not None
+    samples = open_truth(truth, data, labels=labels is not None, depth=depth is not None)
+    scores: dict[str, LabelScores | DepthScores] = {}
+    if labels is not None:
+        scores["labels"] = LabelScores(engine.manifest.labels, samples)
+    if depth is not None:
+        scores["depth"] = DepthScores(depth.cap)
+    for index in tqdm(range(len(samples)), desc=" and ".join(scores), unit="image", leave=False, disable=None):
         sample = samples[index]
-        if sample.labels is None:
-            continue
-        found = engine.predict(sample.image[np.newaxis], sample.fx).labels[0]
-        metrics.add(
-            found if table is None else table[found],
-            sample.labels if truth_table is None else truth_table[sample.labels],
-        )
-    return metrics.to_dict(label_set.names)
+        if any(each.wants(sample) for each in scores.values()):
+            prediction = predict(engine, sample.image, sample.fx, grid)
+            for each in scores.values():
+                each.add(prediction, sample)
+    about = f"{truth.path}{f', {truth.split}' if truth.split else ''}"
+    return {task: {"data": about, "images": each.images, **each.figures()} for task, each in scores.items()}
 
 
-def _depth(engine: Engine, data: Path, truth: DepthTruthConfig) -> dict[str, Any]:
-    samples = open_truth(truth, data, labels=False, depth=True)
-    metrics = DepthMetrics(cap=truth.cap)
-    for index in tqdm(range(len(samples)), desc="depth", unit="image", leave=False, disable=None):
-        sample = samples[index]
-        if sample.depth is not None:
-            metrics.add(engine.predict(sample.image[np.newaxis], sample.fx).depth[0], sample.depth)
-    return {"cap_m": truth.cap, "pooled": metrics.pooled(), "per_image": metrics.per_image()}
-
-
-def score(figures: dict[str, dict[str, Any]]) -> float:
+def score(figures: Figures) -> float:
     """One number to choose weights by: better labels and better depth both raise it."""
     labels = figures["labels"]["mean_iou"] if "labels" in figures else 0.0
     return float(labels - (figures["depth"]["pooled"]["abs_rel"] if "depth" in figures else 0.0))
 
 
-def summary(figures: dict[str, dict[str, Any]]) -> str:
+def summary(figures: Figures) -> str:
     """The figures that people ask for first, in one line."""
     parts = []
     if "labels" in figures:
@@ -173,42 +177,114 @@ def summary(figures: dict[str, dict[str, Any]]) -> str:
     return " | ".join(parts)
 
 
+def evaluate_run(
+    run: RunFolder, engine: Engine, trained: Trained, data: Path, split: str | None = None, grid: Grid = WHOLE
+) -> Evaluation:
+    """The run on its validation data, or on another split of them; with a `grid` in tiles as well.
+
+    Args:
+        run: the folder.
+        engine: of the run's weights.
+        trained: which those are.
+        data: the data folder.
+        split: of the datasets.
+        grid: of the tiles.
+
+    Raises:
+        ConfigError: there is no such split.
+        DataError: a folder or file of the data is missing.
+    """
+    evaluation = evaluate_engine(run.path.resolve().name, engine, scored(run.config), data, split, grid)
+    return replace(evaluation, run=trained)
+
+
+def load_weights(run: RunFolder, weights: str) -> tuple[HybridNet, Trained]:
+    """The network with some of WEIGHTS, on the CPU and in evaluation mode, and which they are.
+
+    Raises:
+        ConfigError: the run has none yet.
+    """
+    network = run.load_best()
+    step = max(run.metrics(), key=score)["step"]
+    if weights == "last":
+        state = run.load_state()
+        network.load_state_dict(state["network"])
+        step = state["step"]
+    return network, Trained(run.config, weights, step, weights_sha256(run, weights), run.environment())
+
+
+def evaluate_engine(
+    name: str, engine: Engine, validation: ValidationConfig, data: Path, split: str | None = None, grid: Grid = WHOLE
+) -> Evaluation:
+    """As `evaluate_run`, of an engine by its `name`."""
+    validation = on_split(validation, split)
+    figures = evaluate(engine, data, validation)
+    tiles = {"grid": list(grid), **evaluate(engine, data, validation, grid)} if grid != WHOLE else None
+    return Evaluation(name, engine.description, split, figures, tiles)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "engine", help="an engine's name, an .onnx file, or a run folder (its best weights, in PyTorch)"
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("engine", help="an engine's name, an .onnx file, or a run folder (its weights, in PyTorch)")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument(
         "--config",
         type=Path,
         default=Path("training/configs/driving.yaml"),
-        help="names the validation folders (default: %(default)s)",
+        help="names the validation folders of an engine; a run's folder has its own (default: %(default)s)",
     )
     parser.add_argument(
         "--runtime", default="auto", choices=RUNTIMES, help="what runs an engine (default: %(default)s)"
     )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="what runs a run's weights (default here: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="best",
+        help="of a run: averaged, at its best validation, or as they are at its last checkpoint (default: %(default)s)",
+    )
     parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
-    parser.add_argument("--output", type=Path, help="write all figures to this JSON file")
+    parser.add_argument(
+        "--tiles",
+        type=read_grid,
+        nargs="?",
+        const=PAPER,
+        default=WHOLE,
+        metavar="COLUMNSxROWS",
+        help=f"score images cut into tiles as well, {PAPER} as in the paper where no grid is given",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures, tables and a panel")
     options = parser.parse_args(arguments)
     try:
         if Path(options.engine).is_dir():
             run = RunFolder.open(Path(options.engine))
-            engine = torch_engine(run.load_best(), run.config)
-            validation = scored(run.config)
+            network, trained = load_weights(run, options.weights)
+            engine, validation = torch_engine(network.to(options.device), run.config), scored(run.config)
+            evaluation = evaluate_run(run, engine, trained, options.data, options.split, options.tiles)
+            evaluation = replace(evaluation, cost=measure_costs([(network, run.config.engine)])[0])
         else:
             engine = open_engine(options.engine, options.runtime)
             validation = load_config(options.config).validation
-        if options.split:
-            validation = _on_split(validation, options.split)
-        figures = evaluate(engine, options.data, validation)
+            name = Path(options.engine).stem
+            evaluation = evaluate_engine(name, engine, validation, options.data, options.split, options.tiles)
+        print(summary(evaluation.figures))
+        if options.output:
+            evaluation.save(options.output)
+            tables = comparison_page([Row(evaluation.name, (evaluation,))])
+            options.output.with_suffix(".md").write_text(tables, encoding="utf-8")
+            viewer = Viewer(evaluation.name, engine, frozenset(evaluation.figures))
+            figure = draw_figure([viewer], on_split(validation, options.split), options.data)
+            write_picture(options.output.with_suffix(".png"), figure)
     except (ConfigError, DataError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(summary(figures))
-    if options.output:
-        options.output.write_text(json.dumps({"engine": engine.description, **figures}, indent=2) + "\n")
     return 0
 
 

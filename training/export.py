@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -31,7 +30,7 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, TrainingRecord
 from hybridnet_ros.engine.onnx_engine import OnnxSession
 from training.config import ConfigError, RunConfig
-from training.data.sample import DataError, Sample, Samples
+from training.data.sample import DataError, Sample
 from training.data.sources import open_truth
 from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
 from training.failures import find_failures
@@ -39,7 +38,7 @@ from training.flicker import flicker
 from training.model_card import render_card
 from training.networks import EngineGraph
 from training.onnx_file import PartSession, write_onnx
-from training.panel import draw_panel
+from training.panel import draw_panel, spread
 from training.parity import ParityError, compare
 from training.run_folder import RunFolder
 
@@ -117,16 +116,10 @@ def validation_samples(config: RunConfig, data: Path, count: int) -> list[Sample
     validation = scored(config)
     samples: list[Sample] = []
     if validation.depth is not None:
-        samples += _spread(open_truth(validation.depth, data, labels=False, depth=True), count)
+        samples += spread(open_truth(validation.depth, data, labels=False, depth=True), count)
     if validation.labels is not None:
-        samples += _spread(open_truth(validation.labels, data, labels=True, depth=False), count)
+        samples += spread(open_truth(validation.labels, data, labels=True, depth=False), count)
     return samples
-
-
-def _spread(dataset: Samples, count: int) -> list[Sample]:
-    """At most `count` samples, evenly spread, the first and the last left out where there are enough."""
-    positions = np.linspace(0, len(dataset) - 1, count + 2)[1:-1].round().astype(int)
-    return [dataset[int(index)] for index in np.unique(positions)]
 
 
 def training_record(run: RunFolder) -> TrainingRecord:

@@ -1,18 +1,18 @@
 """What a network is trained to make small: the parts of the loss, added up as the config says."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from training.config import PaperLossConfig, WeightedLossConfig
 from training.losses import (
-    IGNORE,
+    Known,
     berhu_loss,
     euclidean_loss,
     gradient_loss,
     label_loss,
+    labelled,
     layers_loss,
     normalised_euclidean_loss,
     ohem_loss,
@@ -38,7 +38,12 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+        self,
+        output: NetworkOutput,
+        labels: Tensor,
+        depth: Tensor,
+        class_weights: Tensor | None = None,
+        whole: Known | None = None,
     ) -> dict[str, Tensor]:
         """Compare.
 
@@ -47,6 +52,7 @@ class Objective(nn.Module, ABC):
             labels: uint8 [N, h, w], 255 = unlabelled.
             depth: float32 [N, h, w] metres, NaN = unknown.
             class_weights: float32 [classes], see `losses.class_weights`; None weighs all alike.
+            whole: of the whole batch, where this is a part of it: what the parts return adds up to the batch's loss.
 
         Returns:
             each part by name, unweighted, and their weighted sum as `total`. A part whose truth is missing is 0.
@@ -74,49 +80,56 @@ class WeightedObjective(Objective):
         self.log_variance = nn.Parameter(torch.zeros(2)) if config.uncertainty else None
 
     def forward(
-        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+        self,
+        output: NetworkOutput,
+        labels: Tensor,
+        depth: Tensor,
+        class_weights: Tensor | None = None,
+        whole: Known | None = None,
     ) -> dict[str, Tensor]:
         """As in `Objective`."""
         config = self.config
+        whole = whole or Known.of(labels, depth, class_weights)
         parts: dict[str, Tensor] = {}
         label_total = depth_total = depth.new_zeros(())
         if output.scores is not None:
-            parts["labels"] = self._label_loss(at_half(output.scores, labels), labels, class_weights)
+            parts["labels"] = self._label_loss(at_half(output.scores, labels), labels, class_weights, whole)
             label_total = config.labels * parts["labels"]
         if output.depth is not None:
             valid = torch.isfinite(depth)
             truth = torch.log(torch.where(valid, depth, torch.ones_like(depth)))
             final = self.code.to_log(at_half(output.depth, depth))[:, 0]
-            loss = self._depth_loss()
-            parts["depth"] = loss(final, truth, valid)
-            parts["gradient"] = gradient_loss(final, truth, valid)
+            parts["depth"] = self._depth_loss(final, truth, valid, whole)
+            parts["gradient"] = gradient_loss(final, truth, valid, whole.grid)
             depth_total = config.depth * (parts["depth"] + config.gradient * parts["gradient"])
             if output.global_depth is not None:
                 coarse = self.code.to_log(at_half(output.global_depth, depth))[:, 0]
-                parts["global_depth"] = loss(coarse, truth, valid)
+                parts["global_depth"] = self._depth_loss(coarse, truth, valid, whole)
                 depth_total = depth_total + config.global_depth * parts["global_depth"]
             if output.layers is not None and self.layers is not None:
-                parts["layers"] = layers_loss(at_half(output.layers, depth), truth, valid, *self.layers)
+                layers = at_half(output.layers, depth)
+                parts["layers"] = layers_loss(layers, truth, valid, *self.layers, count=whole.grid[0])
                 depth_total = depth_total + config.depth_layers * parts["layers"]
         if self.log_variance is not None:
             s = self.log_variance.clamp(_LEAST_LOG_VARIANCE, _GREATEST_LOG_VARIANCE)
-            # A task that this batch says nothing about must not move its weight.
-            if torch.isfinite(depth).any():
-                depth_total = torch.exp(-s[0]) * depth_total / 2 + s[0] / 2
-            if (labels != IGNORE).any():
-                label_total = torch.exp(-s[1]) * label_total + s[1] / 2
+            share = len(labels) / whole.images
+            # A task that the batch says nothing about must not move its weight.
+            depth_total = torch.exp(-s[0]) * depth_total / 2 + share * (whole.grid[0] > 0) * s[0] / 2
+            label_total = torch.exp(-s[1]) * label_total + share * (whole.labelled > 0) * s[1] / 2
         return {**parts, "total": label_total + depth_total}
 
-    def _label_loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    def _label_loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None, whole: Known) -> Tensor:
         config = self.config
-        if config.label_loss == "ohem":
-            return ohem_loss(scores, labels, config.ohem_probability, config.ohem_keep, class_weights)
-        return label_loss(scores, labels, class_weights)
+        if config.label_loss == "cross_entropy":
+            return label_loss(scores, labels, class_weights, whole.labelled)
+        # Which pixels are hard is found among those at hand, and counts for as much as they are of all labelled ones.
+        share = labelled(labels, class_weights) / whole.labelled.clamp(min=1e-6)
+        return share * ohem_loss(scores, labels, config.ohem_probability, config.ohem_keep, class_weights)
 
-    def _depth_loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def _depth_loss(self, prediction: Tensor, truth: Tensor, valid: Tensor, whole: Known) -> Tensor:
         if self.config.depth_loss == "berhu":
-            return berhu_loss
-        return lambda prediction, truth, valid: silog_loss(prediction, truth, valid, self.config.variance_focus)
+            return berhu_loss(prediction, truth, valid, whole.grid[0])
+        return silog_loss(prediction, truth, valid, self.config.variance_focus, whole.images_with_depth)
 
 
 class PaperObjective(Objective):
@@ -133,9 +146,15 @@ class PaperObjective(Objective):
         self.config, self.code = config, code
 
     def forward(
-        self, output: NetworkOutput, labels: Tensor, depth: Tensor, class_weights: Tensor | None = None
+        self,
+        output: NetworkOutput,
+        labels: Tensor,
+        depth: Tensor,
+        class_weights: Tensor | None = None,
+        whole: Known | None = None,
     ) -> dict[str, Tensor]:
         """As in `Objective`; all classes weigh alike, as in the paper."""
+        whole = whole or Known.of(labels, depth)
         parts: dict[str, Tensor] = {}
         total = depth.new_zeros(())
         pixels = 1
@@ -145,11 +164,11 @@ class PaperObjective(Objective):
             pixels = truth[0].numel()
             valid = torch.isfinite(truth)
             found = self.code.to_linear(output.depth.float())[:, 0]
-            parts["depth"] = euclidean_loss(found, truth, valid)
-            parts["normalised_depth"] = normalised_euclidean_loss(found, truth, valid)
+            parts["depth"] = euclidean_loss(found, truth, valid, whole.images)
+            parts["normalised_depth"] = normalised_euclidean_loss(found, truth, valid, whole.images)
             total = total + parts["depth"] + parts["normalised_depth"]
         if output.scores is not None:
-            parts["labels"] = label_loss(at_half(output.scores, labels), labels)
+            parts["labels"] = label_loss(at_half(output.scores, labels), labels, count=whole.labelled)
             total = total + self.config.alpha * parts["labels"]
         return {**parts, "total": total / pixels if self.config.reduction == "mean" else total}
 

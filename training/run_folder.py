@@ -2,31 +2,35 @@
 
 config.yaml        the run's description, changes and defaults included
 environment.json   versions, machine, git commit
-last.pt            weights, averaged weights, optimiser and step: what `--resume` goes on from
+last.safetensors   weights, averaged weights, optimiser and step: what `--resume` goes on from
 best.safetensors   averaged weights of the best validation
 metrics.jsonl      every validation
-tensorboard/       curves
+tensorboard/       curves and pictures
 """
 
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from hybridnet_ros.scene.labels import LabelSet
 from training.config import ConfigError, RunConfig, load_config, write_config
 from training.data.label_sets import read_label_set
 from training.networks import HybridNet, build_network
 
+_TENSORS = ("network", "average", "objective", "optimiser")
+
 
 class RunFolder:
-    """Reads and writes a run's folder; every file is replaced whole or not at all."""
+    """Reads and writes a run's folder; every file is replaced whole or not at all, even if the power fails."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         """Use `create` or `open`."""
@@ -41,27 +45,32 @@ class RunFolder:
         changes: Sequence[str] = (),
         init: Path | None = None,
         init_blocks: Sequence[str] = (),
+        processes: int = 1,
     ) -> "RunFolder":
-        """A new folder, which notes where its config comes from and which weights the run starts from.
+        """A new folder, which notes where its config comes from, which weights the run starts from, and how it is run.
 
         Raises:
             ConfigError: a run is in it, or the config is wrong.
         """
         config = load_config(config_file, changes)
-        if (path / "last.pt").exists():
+        if cls(path, config).weights_file("last").exists():
             raise ConfigError(
                 f"{path} already holds a run: continue it with --resume, or name another folder with --run"
             )
         path.mkdir(parents=True, exist_ok=True)
-        write_config(config, path / "config.yaml")
+        # Of a try that ended before its first checkpoint.
+        (path / "metrics.jsonl").unlink(missing_ok=True)
+        _replace(path / "config.yaml", lambda file: write_config(config, file))
         started = {
             "config": str(config_file),
             "changes": list(changes),
             "init": str(init) if init else None,
             "init_blocks": list(init_blocks),
+            "processes": processes,
         }
-        (path / "environment.json").write_text(json.dumps({**_environment(), **started}, indent=2) + "\n")
-        return cls(path, config)
+        folder = cls(path, config)
+        folder._write_environment({**_environment(), **started})
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -75,31 +84,65 @@ class RunFolder:
         """The classes the network predicts."""
         return read_label_set(self.config.data.label_set)
 
+    def weights_file(self, which: str) -> Path:
+        """The file of the averaged weights of the best validation ("best"), or of the last checkpoint ("last")."""
+        return self.path / f"{which}.safetensors"
+
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write what a resumed run needs."""
-        temporary = self.path / "last.pt.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.path / "last.pt")
+        """Write what a resumed run needs.
+
+        `network`, `average` and `objective` are state_dicts, `optimiser` is the state of an optimiser's parameters by
+        their numbers; the rest are numbers.
+        """
+        numbers = {name: value for name, value in state.items() if name not in _TENSORS}
+        tensors = {
+            f"{part}.{name}": value
+            for part in ("network", "average", "objective")
+            for name, value in state[part].items()
+        }
+        tensors |= {
+            f"optimiser.{number}.{name}": value
+            for number, moments in state["optimiser"].items()
+            for name, value in moments.items()
+        }
+        self._save_tensors("last", tensors, {"state": json.dumps(numbers)})
 
     def load_state(self) -> dict[str, Any]:
-        """What `save_state` wrote last; ConfigError when it never did."""
+        """What `save_state` wrote last; ConfigError when it never did, or the file is damaged."""
+        path = self.weights_file("last")
+        state: dict[str, Any] = {part: {} for part in _TENSORS}
         try:
-            state: dict[str, Any] = torch.load(self.path / "last.pt", map_location="cpu", weights_only=True)
-            return state
+            with safe_open(path, "pt") as file:
+                state |= json.loads(file.metadata()["state"])
+                for key in file.keys():  # noqa: SIM118 - the file is no dict
+                    part, name = key.split(".", 1)
+                    value = file.get_tensor(key)
+                    if part == "optimiser":
+                        number, moment = name.split(".")
+                        # As the weights lie in memory: what is computed in another order may differ in the last bit.
+                        value = value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+                        state[part].setdefault(int(number), {})[moment] = value
+                    else:
+                        state[part][name] = value
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{self.path} has no checkpoint to resume from: leave --resume out to start it"
             ) from error
+        except SafetensorError as error:
+            raise ConfigError(f"{path} is damaged ({error}): copy it again, or start a new run") from error
+        return state
 
     def save_best(self, network: HybridNet) -> None:
         """Write the weights of the best validation so far."""
-        temporary = self.path / "best.safetensors.tmp"
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
-        os.replace(temporary, self.path / "best.safetensors")
+        self._save_tensors("best", network.state_dict())
+
+    def _save_tensors(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+        plain = {key: value.contiguous() for key, value in tensors.items()}
+        _replace(self.weights_file(name), lambda file: save_file(plain, file, metadata))
 
     def load_best(self) -> HybridNet:
         """The network with the weights of the best validation, on the CPU, in evaluation mode."""
-        path = self.path / "best.safetensors"
+        path = self.weights_file("best")
         if not path.is_file():
             raise ConfigError(f"{self.path} has no best.safetensors: the run has not been validated yet")
         network = build_network(self.config.network, len(self.labels), self.config.data.crop)
@@ -114,18 +157,43 @@ class RunFolder:
     def metrics(self) -> list[dict[str, Any]]:
         """All validations so far."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A run that was killed may have left half a line.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def note_resume(self, step: int) -> None:
-        """Note that the run goes on from `step`, and with which code."""
+    def note_resume(self, step: int, processes: int = 1) -> None:
+        """Note that the run goes on from `step`, and with which code; forget validations of later steps."""
         environment = self.environment()
-        environment.setdefault("resumed", []).append({"step": step, "commit": _commit()})
-        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+        environment.setdefault("resumed", []).append({"step": step, "commit": _commit(), "processes": processes})
+        self._write_environment(environment)
+        known = "".join(json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step)
+        _replace(self.path / "metrics.jsonl", lambda file: file.write_text(known))
+
+    def _write_environment(self, environment: dict[str, Any]) -> None:
+        text = json.dumps(environment, indent=2) + "\n"
+        _replace(self.path / "environment.json", lambda file: file.write_text(text))
 
     def environment(self) -> dict[str, Any]:
         """What `create` found of versions, machine and commit, and under `resumed` where the run was continued."""
         environment: dict[str, Any] = json.loads((self.path / "environment.json").read_text())
         return environment
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` write a file, which takes the place of `path` once all of it is on the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    _to_disk(temporary)
+    os.replace(temporary, path)
+    _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _environment() -> dict[str, Any]:

@@ -8,225 +8,33 @@ r"""Train a network.
 
 Before the first step every file of the data is read once, and the first bad one named.
 SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
+
+On all GPUs of a machine, and on two machines (the same line on each; the first process writes the run's folder). The
+lone dashes keep torchrun from taking --run for an option of its own:
+    torchrun --nproc-per-node gpu -m -- training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
+    torchrun --nnodes 2 --nproc-per-node gpu --rdzv-backend c10d --rdzv-endpoint HOST:29400 \
+        -m -- training.train training/configs/nyuv2.yaml --data DATA --run runs/nyuv2
+
+A step learns from optimiser.batch images on each process, optimiser.accumulate times over. N processes learn what one
+process learns with N times the batch: batch normalisation, dropout and the losses' means are over the images of all.
+With accumulate, batch normalisation and dropout see one pass at a time. --resume takes any number of processes that
+gives as many images a step.
 """
 
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from training.check import check_config
-from training.config import ConfigError, OptimiserConfig, WeightedLossConfig
-from training.data.mixture import Mixture
+from training.config import ConfigError
 from training.data.sample import DataError
-from training.data.sources import class_shares, open_source
-from training.data.transforms import TrainingTransform
-from training.evaluate import evaluate, score, scored, summary, torch_engine
-from training.losses import class_weights
-from training.networks import HybridNet, build_network
-from training.networks.weights import load_blocks
-from training.objective import build_objective
+from training.processes import Processes, ReportedElsewhere
 from training.run_folder import RunFolder
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss is NaN or infinite; the message names the images of the batch."""
-
-
-class Trainer:
-    """One run, from its first or any later step to its last."""
-
-    def __init__(self, run: RunFolder, data: Path, device: torch.device) -> None:
-        """Build the network; pretrained weights are read from the data folder."""
-        config = run.config
-        self.run, self.config, self.data, self.device = run, config, data, device
-        torch.manual_seed(config.seed)
-        weights = data / config.network.weights if config.network.weights else None
-        self.network = build_network(config.network, len(run.labels), config.data.crop, weights).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema), use_buffers=True
-        )
-        self.objective = build_objective(config.loss, self.network).to(device)
-        groups = parameter_groups(self.network, config.optimiser)
-        learnt = list(self.objective.parameters())
-        if learnt:
-            groups.append({"params": learnt, "base_lr": config.optimiser.lr, "weight_decay": 0.0})
-        self.optimiser = torch.optim.AdamW(groups)
-        self.sources = [open_source(source, data, run.labels) for source in config.data.sources]
-        self.class_weights = self._class_weights()
-        self.step = 0
-        self.best = -np.inf
-        self.stopping = False
-
-    def _class_weights(self) -> Tensor | None:
-        """The weights of the classes in the label loss; to balance them, all labels are read once."""
-        loss = self.config.loss
-        balance = loss.label_balance if isinstance(loss, WeightedLossConfig) else 0
-        if balance == 0:
-            return None
-        pixels = np.zeros(len(self.run.labels))
-        for source, described in zip(self.sources, self.config.data.sources, strict=True):
-            pixels += described.weight * class_shares(source, len(pixels))
-        weights = class_weights(pixels.tolist(), balance)
-        return None if weights is None else weights.to(self.device)
-
-    def start_from(self, weights: Path, blocks: Sequence[str] = ()) -> None:
-        """Take over the weights of an earlier run, or only those of some blocks; its optimiser and step are not."""
-        try:
-            load_blocks(self.network, weights, blocks)
-        except ValueError as error:
-            raise ConfigError(f"cannot start from {weights}: {error}") from error
-        self.average.module.load_state_dict(self.network.state_dict())
-
-    def resume(self) -> None:
-        """Go back to where the run's last checkpoint was written."""
-        state = self.run.load_state()
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = state["step"], state["best"]
-        self.run.note_resume(self.step)
-
-    def train(self) -> None:
-        """Run to the last step, or until stopped."""
-        config = self.config
-        steps = config.optimiser.steps
-        writer = SummaryWriter(self.run.path / "tensorboard", purge_step=self.step)
-        bar = tqdm(
-            total=steps, initial=self.step, desc=config.engine.name, unit="step", dynamic_ncols=True, mininterval=5
-        )
-        for batch in self.batches():
-            parts = self.train_step(batch)
-            self.step += 1
-            bar.update()
-            if self.step % 20 == 0:
-                values = {name: part.item() for name, part in parts.items()}
-                bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
-                for name, value in values.items():
-                    writer.add_scalar(f"loss/{name}", value, self.step)
-            if self.step % config.schedule.validate_every == 0 or self.step == steps:
-                bar.write(f"step {self.step}: {self.validate(writer)}")
-            if self.step % config.schedule.checkpoint == 0 or self.step == steps or self.stopping:
-                self.save()
-            if self.stopping:
-                bar.write(f"stopped after step {self.step}; go on with --resume")
-                break
-        writer.close()
-        bar.close()
-
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """The batches from the present step on."""
-        config = self.config
-        batch, total = config.optimiser.batch, config.optimiser.steps * config.optimiser.batch
-        transform = TrainingTransform(config.data, config.engine)
-        mixture = Mixture(self.sources, [s.weight for s in config.data.sources], transform, config.seed, total)
-        loader = DataLoader(
-            mixture,
-            batch_size=batch,
-            sampler=range(self.step * batch, total),
-            num_workers=config.data.workers,
-            worker_init_fn=_quiet_worker,
-            pin_memory=self.device.type == "cuda",
-        )
-        return islice(loader, config.optimiser.steps - self.step)
-
-    def train_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """One step of the optimiser; returns the parts of the loss."""
-        optimiser = self.config.optimiser
-        # Dropout, too, is a function of the step, so that a resumed run repeats it.
-        torch.manual_seed((self.config.seed << 32) + self.step)
-        factor = learning_rate_factor(self.step, optimiser)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        image, labels, depth = (batch[key].to(self.device, non_blocking=True) for key in ("image", "labels", "depth"))
-        self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=optimiser.amp):
-            output = self.network(image)
-        # Rare classes are weighed up late (deferred re-weighting, Cao 2019): features are better learnt from all alike.
-        loss = self.config.loss
-        balanced = isinstance(loss, WeightedLossConfig) and self.step >= loss.balance_from
-        parts: dict[str, Tensor] = self.objective(output, labels, depth, self.class_weights if balanced else None)
-        if not torch.isfinite(parts["total"]):
-            raise NonFiniteLossError(
-                f"the loss is {parts['total'].item()} at step {self.step}, on " + ", ".join(batch["name"])
-            )
-        self.optimiser.zero_grad()
-        parts["total"].backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), optimiser.clip)
-        self.optimiser.step()
-        self.average.update_parameters(self.network)
-        return {name: part.detach() for name, part in parts.items()}
-
-    def validate(self, writer: SummaryWriter) -> str:
-        """Score the averaged weights, keep them if they are the best so far, and say how they did."""
-        network = self.average.module.eval()
-        assert isinstance(network, HybridNet)
-        figures = evaluate(torch_engine(network, self.config), self.data, scored(self.config))
-        if "labels" in figures:
-            writer.add_scalar("validation/mean_iou", figures["labels"]["mean_iou"], self.step)
-        if "depth" in figures:
-            writer.add_scalar("validation/abs_rel", figures["depth"]["pooled"]["abs_rel"], self.step)
-        self.run.append_metrics({"step": self.step, **figures})
-        if score(figures) > self.best:
-            self.best = score(figures)
-            self.run.save_best(network)
-        return summary(figures)
-
-    def save(self) -> None:
-        """Write the checkpoint that --resume goes on from."""
-        self.run.save_state(
-            {
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "objective": self.objective.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "step": self.step,
-                "best": float(self.best),
-            }
-        )
-
-
-def parameter_groups(network: HybridNet, config: OptimiserConfig) -> list[dict[str, Any]]:
-    """Pretrained parts learn slower; biases and normalisation do not decay."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        pretrained = name.startswith(("features.", "global_depth.trunk."))
-        groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "base_lr": config.backbone_lr if pretrained else config.lr,
-            "weight_decay": config.weight_decay if decays else 0.0,
-        }
-        for (pretrained, decays), parameters in groups.items()
-    ]
-
-
-def learning_rate_factor(step: int, config: OptimiserConfig) -> float:
-    """Linear warm-up, then polynomial decay to zero."""
-    return min(1.0, (step + 1) / max(config.warmup, 1)) * (1.0 - step / config.steps) ** config.power
-
-
-def _quiet_worker(worker: int) -> None:
-    # A worker is a process of its own: OpenCV's threads in each would only get in one another's way.
-    cv2.setNumThreads(0)
-    # Ctrl-C and a cluster's SIGTERM reach every process of a run; the main process ends it in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+from training.trainer import NonFiniteLossError, Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,16 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.init_blocks and not options.init:
         parser.error("--init-blocks names blocks of the weights given with --init")
     try:
-        if options.resume:
-            run = RunFolder.open(options.run)
-        else:
-            run = RunFolder.create(options.run, options.config, options.changes, options.init, options.init_blocks)
-            check_config(run.config, options.data)
-        trainer = Trainer(run, options.data, torch.device(options.device))
-        if options.resume:
-            trainer.resume()
-        elif options.init:
-            trainer.start_from(options.init, options.init_blocks)
+        processes = Processes.join(options.device)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        trainer = _trainer(options, processes)
 
         def stop(signum: int, frame: object) -> None:
             trainer.stopping = True
@@ -275,10 +79,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
         trainer.train()
+    except ReportedElsewhere:
+        return 1
     except (ConfigError, DataError, NonFiniteLossError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    processes.leave()
     return 0
+
+
+def _trainer(options: argparse.Namespace, processes: Processes) -> Trainer:
+    if options.resume:
+        run = processes.from_first(lambda: RunFolder.open(options.run))
+    else:
+        run = processes.from_first(
+            lambda: RunFolder.create(
+                options.run, options.config, options.changes, options.init, options.init_blocks, processes.count
+            )
+        )
+        # Each machine has its own disks.
+        processes.together(lambda: check_config(run.config, options.data) if processes.local_rank == 0 else None)
+    trainer = Trainer(run, options.data, processes.device, processes)
+    if options.resume:
+        trainer.resume()
+    elif options.init:
+        processes.together(lambda: trainer.start_from(options.init, options.init_blocks))
+    return trainer
 
 
 if __name__ == "__main__":

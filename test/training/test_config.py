@@ -67,7 +67,7 @@ def test_a_variant_differs_by_what_is_set(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ("network=fcn8", "network: there is none called fcn8; there is deeplab_aspp"),
-        ("network.upsamplin=light", "network.upsamplin: Extra inputs are not permitted"),
+        ("network.upsamplin=light", "network.upsamplin: there is no such key; is upsampling meant?"),
         ("network.upsampling=lite", "network.upsampling: Input should be 'light', 'deeplab_aspp', 'skip' or 'segnet'"),
         ("seed", "--set seed: write KEY=VALUE"),
         ("data.sources.9.weight=1", "the config has no place data.sources.9.weight"),

@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from training.config import NETWORKS, NetworkConfig, PaperLossConfig, WeightedLossConfig
-from training.losses import berhu_loss, label_loss, layers_loss, ohem_loss
+from training.losses import Known, berhu_loss, label_loss, layers_loss, ohem_loss
 from training.networks import HybridNet, NetworkOutput, build_network
 from training.networks.depth_code import DepthCode
 from training.objective import Objective, PaperObjective, build_objective
@@ -143,6 +143,34 @@ def test_missing_truth_gives_finite_losses_and_gradients(name: str, objective: O
     if missing == "both" and name == "uncertainty":
         # A batch that says nothing about a task leaves the weight of that task alone.
         assert all(p.grad is None or (p.grad == 0).all() for p in objective.parameters())
+
+
+@pytest.mark.parametrize(("name", "objective"), objectives(), ids=lambda value: value if isinstance(value, str) else "")
+def test_parts_of_a_batch_add_up_to_its_loss(name: str, objective: Objective) -> None:
+    """However unevenly the truth lies in them. What is hard, and BerHu's bend, each part finds for itself."""
+    torch.manual_seed(3)
+    labels, depth = torch.randint(0, 5, (2, 32, 48), dtype=torch.uint8), torch.rand(2, 32, 48) * 50 + 1
+    labels[0, :20], labels[1, 30:], depth[0, 5:], depth[1, :3] = 255, 255, torch.nan, torch.nan
+    weights = None if name == "paper" else torch.tensor([0.5, 1.0, 2.0, 1.5, 0.7])
+    output = drawn_output()
+    whole = objective(output, labels, depth, weights)
+    known = [Known.of(labels[i : i + 1], depth[i : i + 1], weights).counts for i in range(2)]
+    together = Known(known[0] + known[1])
+    parts = [
+        objective(
+            NetworkOutput(*(None if x is None else x[i : i + 1] for x in output)),
+            labels[i : i + 1],
+            depth[i : i + 1],
+            weights,
+            together,
+        )
+        for i in range(2)
+    ]
+    exact = {"labels", "depth", "normalised_depth", "gradient", "global_depth", "layers", "total"}
+    exact -= {"ohem": {"labels", "total"}, "berhu": {"depth", "global_depth", "total"}}.get(name, set())
+    assert exact & set(whole)
+    for part in exact & set(whole):
+        torch.testing.assert_close(parts[0][part] + parts[1][part], whole[part], rtol=1e-5, atol=1e-6)
 
 
 def test_weights_make_the_total() -> None:

@@ -13,6 +13,7 @@ import yaml
 from hybridnet_ros.engine import EngineError, open_engine
 from training import evaluate, export, parity, train
 from training.config import NETWORKS, ConfigError, NetworkConfig
+from training.evaluation import Evaluation
 from training.networks import build_network
 from training.run_folder import RunFolder
 
@@ -46,7 +47,13 @@ def trained(name: str, data: Path, folder: Path, *changes: str, **optimiser: obj
 
 
 # The light one goes the same way in test_train.py.
-@pytest.mark.parametrize("name", [name for name in NARROW if name != "hybridnet_lite0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in NARROW if name != "hybridnet_lite0"),
+        pytest.param("hybridnet_resnet101", marks=pytest.mark.slow),
+    ],
+)
 def test_each_network_trains_evaluates_and_exports(
     name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,8 +61,8 @@ def test_each_network_trains_evaluates_and_exports(
     (record,) = RunFolder.open(run).metrics()
     assert set(record) - {"step"} == tasks(name)
     assert evaluate.main([str(run), "--data", str(data), "--output", str(tmp_path / "figures.json")]) == 0
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert tasks(name) == set(figures) - {"engine"}
+    assert tasks(name) == set(Evaluation.load(tmp_path / "figures.json").figures)
+    assert (tmp_path / "figures.md").is_file() and (tmp_path / "figures.png").is_file()
     capsys.readouterr()
 
     assert export.main([str(run), "--data", str(data), "--output", str(tmp_path / "engines")]) == 0

@@ -11,6 +11,7 @@ from training import train
 from training.config import ConfigError, NetworkConfig
 from training.networks import _timm, build_network
 from training.networks.features import TimmFeatures
+from training.networks.googlenet import GoogLeNetFeatures
 from training.networks.vgg import DeepLabVgg16, FcnVgg16
 from training.networks.weights import load_classifier
 from training.run_folder import RunFolder
@@ -70,6 +71,33 @@ def test_resnets_take_torchvisions_weights_and_keep_them_dilated(tmp_path: Path)
     assert features.mean == (0.485, 0.456, 0.406)
 
 
+def test_googlenet_takes_torchvisions_weights_and_says_the_same(tmp_path: Path) -> None:
+    from torchvision.models.googlenet import GoogLeNet
+
+    torch.manual_seed(0)
+    classifier = GoogLeNet(num_classes=10, init_weights=False).eval()
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+    torch.save(classifier.state_dict(), tmp_path / "googlenet.pth")
+    features = GoogLeNetFeatures().eval()
+    load_classifier(features, tmp_path / "googlenet.pth")
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        found = features(x)
+        for place, layers in enumerate(("conv1 maxpool1 conv2 conv3", "maxpool2 inception3a inception3b",
+                                        "maxpool3 inception4a inception4b inception4c inception4d inception4e",
+                                        "maxpool4 inception5a inception5b")):  # fmt: skip
+            for layer in layers.split():
+                x = classifier.get_submodule(layer)(x)
+            # Torchvision's last pooling is 2x2, the publication's 3x3.
+            if place < 3:
+                torch.testing.assert_close(found[place], x, rtol=1e-4, atol=1e-5)
+    assert features.stages[2][1].one[0].weight.equal(classifier.inception5a.branch1.conv.weight)
+
+
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     blocks = NetworkConfig(features="deeplab_vgg16", global_depth=None, width=0.05)
 
@@ -88,7 +116,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save(torchvision_vgg16(0.1), tmp_path / "wide.pth")
     assert "'features.0.weight' is 6x3x3x3, the network's 3x3x3x3" in refusal(tmp_path / "wide.pth")
     blocks = NetworkConfig(features="googlenet", global_depth=None)
-    assert "no published file for these features" in refusal(tmp_path / "wide.pth")
+    assert "lacks 'conv1.conv.weight': is it of another backbone?" in refusal(tmp_path / "wide.pth")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Joint training's stream of samples: sources mixed by weight, each draw a function of seed and number alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,3 +39,35 @@ class Mixture(Dataset):
         source = self.sources[rng.choice(len(self.sources), p=self.probabilities)]
         sample = source[int(rng.integers(len(source)))]
         return {**self.transform(sample, rng), "name": sample.name}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The numbers of the draws that one process makes, a batch at a time.
+
+    A step is `passes` passes, a pass one batch on each process, one process after the other: N processes together make
+    the draws that one process makes whose batch is N times as large.
+
+    Attributes:
+        steps: first and behind the last.
+        passes: of one step.
+        batch: images that one process takes at a time.
+        rank: the number of this process.
+        count: of processes.
+    """
+
+    steps: range
+    passes: int
+    batch: int
+    rank: int = 0
+    count: int = 1
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.steps) * self.passes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The draws of each batch."""
+        for number in range(self.steps.start * self.passes, self.steps.stop * self.passes):
+            first = (number * self.count + self.rank) * self.batch
+            yield list(range(first, first + self.batch))

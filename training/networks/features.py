@@ -26,8 +26,12 @@ class Features(nn.Module):
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def torchvision_names(self) -> dict[str, str]:
-        """For each parameter that torchvision's checkpoint holds, ours by its name there; all alike if empty."""
+        """For each tensor of ours that torchvision's checkpoint holds, its name there."""
         return {}
+
+    def from_torchvision(self, name: str, stored: Tensor) -> Tensor:
+        """Torchvision's tensor as ours of that name has it, where the two are built otherwise."""
+        return stored
 
 
 class TimmFeatures(Features):

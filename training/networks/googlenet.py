@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.networks.features import Features
 from training.networks.layers import conv_bn
@@ -44,6 +45,7 @@ class GoogLeNetFeatures(Features):
     """GoogLeNet with batch normalisation in place of local response normalisation, at strides 4, 8, 16 and 32.
 
     With a skip decoder it is the GoogLeNetFCN of table 1, of which no description was published: a reconstruction.
+    ImageNet weights are those of torchvision's googlenet.
     """
 
     def __init__(self, width: float = 1.0) -> None:
@@ -55,13 +57,13 @@ class GoogLeNetFeatures(Features):
 
         self.stem = nn.Sequential(
             conv_bn(3, scaled(64), 7, stride=2),
-            nn.MaxPool2d(3, 2, padding=1),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
             conv_bn(scaled(64), scaled(64)),
             conv_bn(scaled(64), scaled(192), 3),
         )
         inputs, channels, stages = scaled(192), [scaled(192)], []
         for rows in _INCEPTION:
-            layers: list[nn.Module] = [nn.MaxPool2d(3, 2, padding=1)]
+            layers: list[nn.Module] = [nn.MaxPool2d(3, 2, ceil_mode=True)]
             for row in rows:
                 layer = Inception(inputs, [scaled(channels) for channels in row])
                 layers.append(layer)
@@ -70,6 +72,28 @@ class GoogLeNetFeatures(Features):
             channels.append(inputs)
         self.stages = nn.ModuleList(stages)
         self.channels, self.strides = tuple(channels), (4, 8, 16, 32)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1e-3
+
+    def torchvision_names(self) -> dict[str, str]:
+        """Torchvision's name of each tensor of ours."""
+        layers = {"stem.0": "conv1", "stem.2": "conv2", "stem.3": "conv3"}
+        branches = {"one": "branch1", "three.0": "branch2.0", "three.1": "branch2.1",
+                    "five.0": "branch3.0", "five.1": "branch3.1", "pooled.1": "branch4.1"}  # fmt: skip
+        for stage, rows in enumerate(_INCEPTION):
+            for place in range(len(rows)):
+                for ours, theirs in branches.items():
+                    # The pooling comes first in each stage.
+                    layers[f"stages.{stage}.{place + 1}.{ours}"] = f"inception{stage + 3}{'abcde'[place]}.{theirs}"
+        kinds = {"0.weight": "conv.weight"} | {
+            f"1.{kind}": f"bn.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")
+        }
+        return {f"{o}.{a}": f"{t}.{b}" for o, t in layers.items() for a, b in kinds.items()}
+
+    def from_torchvision(self, name: str, stored: Tensor) -> Tensor:
+        """Torchvision's 5x5 convolutions are 3x3; in a rim of zeros they are the same."""
+        return functional.pad(stored, (1, 1, 1, 1)) if name.endswith(".five.1.0.weight") else stored
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised image [N, 3, H, W] -> conv2, inception 3b, 4e and 5b."""

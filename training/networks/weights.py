@@ -35,7 +35,7 @@ def load_classifier(features: Features, path: Path) -> None:
     """Copy an ImageNet classifier's tensors into features, whatever precision they are stored in.
 
     A timm backbone takes a file of timm's model of the same name (torchvision's ResNets have the same names); VGG-16
-    and its kin take torchvision's vgg16.
+    and its kin take torchvision's vgg16, GoogLeNet its googlenet.
 
     Raises:
         ValueError: the file is missing or damaged, or of another network; names the first tensor that does not fit.
@@ -45,12 +45,11 @@ def load_classifier(features: Features, path: Path) -> None:
     names = {name: name for name in target.state_dict()}
     if target is features:
         names = features.torchvision_names()
-        if not names:
-            raise ValueError(f"weights: there is no published file for these features; leave out {path}")
     stored, own = read_weights(path), target.state_dict()
     for ours, theirs in names.items():
         if theirs not in stored:
             raise ValueError(f"{path} lacks '{theirs}': is it of another backbone?")
+        stored[theirs] = features.from_torchvision(ours, stored[theirs])
         if stored[theirs].numel() != own[ours].numel():
             raise ValueError(f"{path}: '{theirs}' is {_sides(stored[theirs])}, the network's {_sides(own[ours])}")
     copied = {ours: stored[theirs].reshape(own[ours].shape).to(own[ours].dtype) for ours, theirs in names.items()}

@@ -12,6 +12,7 @@ COMMANDS = {
     "benchmark": ("hybridnet_ros.benchmark.command", "how fast the network and the node are on this machine"),
     "compare": ("hybridnet_ros.offline.compare_command", "two evaluations side by side, and where they differ most"),
     "demo": ("hybridnet_ros.demo.command", "play a recorded drive through the node; figures and a page of pictures"),
+    "engines": ("hybridnet_ros.engines", "which networks there are, what each is, and whether its files are right"),
     "evaluate-bag": ("hybridnet_ros.offline.evaluate_command", "how good an engine is on your own recordings"),
     "info": ("hybridnet_ros.info", "what is installed, what will run the engine, and what is missing"),
     "view": ("hybridnet_ros.offline.view_command", "a recording and what the network sees in it: window or video"),
@@ -22,6 +23,7 @@ COMMANDS = {
 EXAMPLES = """\
 examples:
   hybridnet info                                                 what would run here, and what is missing
+  hybridnet engines                                              which networks there are, and how good each is
   hybridnet demo                                                 the node on a recorded drive, and a page of pictures
   hybridnet evaluate-bag drive --depth-topic /velodyne_points    how good the engine is on your own recording
   hybridnet compare old/ new/ --output page.html                 two engines, precisions or recordings

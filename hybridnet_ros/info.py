@@ -1,4 +1,4 @@
-"""`hybridnet info`: what is installed, what an engine is and what will run it, and what is missing."""
+"""`hybridnet info`: what is installed, what will run an engine, and what is missing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from hybridnet_ros.engine import EngineError, ManifestError, open_engine
-from hybridnet_ros.engine.engine import shipped_engines
 from hybridnet_ros.engine.gpu_report import describe_gpu, describe_plans
 from hybridnet_ros.resources import ResourceError, share_path
 
 DESCRIPTION = """\
-Says which engine would run on what, what is known of it, which GPU, TensorRT and plans there are for it, and which of
-the packages that hybridnet_ros can use are installed. The exit code is 0 only if the engine opens.
+Says what an engine would run on here, which GPU, TensorRT and plans there are for it, and which of the packages that
+hybridnet_ros can use are installed. The exit code is 0 only if the engine opens. What the engine is, `hybridnet engines
+describe` says.
 """
 EXAMPLES = """\
 examples:
@@ -103,23 +102,6 @@ def describe_engine(name_or_path: str, runtime: str) -> Iterator[str]:
     with open_engine(name_or_path, runtime) as engine:
         manifest = engine.manifest
         yield f"engine {name_or_path}: {engine.description}"
-    path = shipped_engines().get(name_or_path, Path(name_or_path))
-    size, low, high = manifest.input, *manifest.depth_range
-    rows = [
-        ("file", f"{path}, SHA-256 {manifest.onnx_sha256}"),
-        ("classes", f"{manifest.labels.name}: {', '.join(manifest.labels.names)}"),
-        ("network size", f"{size.width} x {size.height} in training; about {size.pixels} px, sides {size.multiple} n"),
-        ("depth", f"{low:g} to {high:g} m where the resized image has a focal length of {manifest.fx:.1f} px"),
-        ("beyond range", ", ".join(manifest.beyond) or "no class"),
-        ("trained", f"{manifest.training.recipe}, {manifest.training.steps} steps, seed {manifest.training.seed}, "
-                    f"commit {manifest.training.commit[:10]}"),
-        ("licence", manifest.licence),
-    ]  # fmt: skip
-    rows += [(f"data: {source.name}", f"{source.licence}, used for {source.use}") for source in manifest.training.data]
-    rows += [(f"{each.metric} on {each.dataset}", f"{each.value:.4g}   ({each.command})") for each in manifest.accuracy]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        yield f"  {name:<{width}}  {value}"
     yield from describe_plans(manifest)
 
 

@@ -56,8 +56,6 @@ def test_info_describes_an_engine_and_the_installation(tmp_path: Path) -> None:
     done = hybridnet("info", str(write_tiny_engine(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert "tiny (3 classes) on ONNX Runtime" in done.stdout
-    assert "road, car, sky" in done.stdout
-    assert "mIoU on none" in done.stdout
     assert "no GPU: no NVIDIA driver" in done.stdout or "GPU " in done.stdout
     assert "TensorRT plans in " in done.stdout
     for package in ("numpy", "cv2", "onnxruntime", "rclpy", "cv_bridge"):

@@ -195,11 +195,20 @@ class DepthTruthConfig(TruthConfig):
     cap: float | None = None  # metres beyond which truth does not count
 
 
+class SequenceConfig(_Model):
+    """Consecutive frames `image/*.jpg` of one camera, to see how steady predictions are; no truth is needed."""
+
+    path: Path  # relative to the data folder
+    fx: float = Field(gt=0)  # px of the images
+    about: str
+
+
 class ValidationConfig(_Model):
     """What each task is scored on; a task that the network has and this lacks is not scored."""
 
     labels: TruthConfig | None = None
     depth: DepthTruthConfig | None = None
+    sequence: SequenceConfig | None = None
 
 
 class RunConfig(_Model):

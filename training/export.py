@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hybridnet_ros.engine import EngineError
 from hybridnet_ros.engine.engine import Engine
@@ -32,6 +34,8 @@ from training.config import ConfigError, RunConfig
 from training.data.sample import DataError, Sample
 from training.data.sources import open_truth
 from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
+from training.failures import find_failures
+from training.flicker import flicker
 from training.model_card import render_card
 from training.networks import EngineGraph
 from training.onnx_file import PartSession, write_onnx
@@ -45,8 +49,8 @@ PARITY_IMAGES = 12  # of each validation set
 def export(run: RunFolder, data: Path, output: Path) -> Path:
     """Write `hybridnet_NAME.onnx` into `output`, and what describes it.
 
-    Beside an engine, its manifest `.json`, its card `.md` and a picture `.jpg`; beside a network of one task, its
-    `.network.json`.
+    Beside an engine, its manifest `.json`, its card `.md` and the card's pictures `.jpg` and `_failures.jpg`; beside a
+    network of one task, its `.network.json`.
 
     Returns:
         the ONNX file.
@@ -74,22 +78,32 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
                 torch_engine(network, config), engine, validation_samples(config, data, PARITY_IMAGES), graph.outputs
             )
             figures = evaluate(engine, data, scored(config))
+            if whole and config.validation.sequence:
+                figures["flicker"] = flicker(engine, data, config.validation.sequence)
             panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
+            failures = find_failures(engine, config, data) if whole else []
+            worst = draw_panel(engine, [failure.sample for failure in failures]) if whole else None
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
     temporary = target.with_suffix(".onnx.tmp")
     temporary.write_bytes(onnx)
     os.replace(temporary, target)
-    if panel is None:
+    if panel is None or worst is None:
         _describe_part(manifest, graph.outputs, target.with_suffix(".network.json"))
     else:
         manifest.save(target.with_suffix(".json"))
-        jpeg = [cv2.IMWRITE_JPEG_QUALITY, 85]
-        cv2.imwrite(str(target.with_suffix(".jpg")), cv2.cvtColor(panel, cv2.COLOR_RGB2BGR), jpeg)
-        target.with_suffix(".md").write_text(render_card(manifest, config, figures, len(onnx)), encoding="utf-8")
+        write_pictures(target, panel, worst)
+        card = render_card(manifest, config, figures, len(onnx), [failure.why for failure in failures])
+        target.with_suffix(".md").write_text(card, encoding="utf-8")
     print(summary(figures))
     return target
+
+
+def write_pictures(onnx: Path, panel: NDArray[np.uint8], failures: NDArray[np.uint8]) -> None:
+    """The card's two pictures, `NAME.jpg` and `NAME_failures.jpg`, beside the ONNX file."""
+    for path, picture in ((onnx.with_suffix(".jpg"), panel), (onnx.with_name(f"{onnx.stem}_failures.jpg"), failures)):
+        cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
 
 
 def _describe_part(manifest: Manifest, outputs: Sequence[str], path: Path) -> None:

@@ -1,5 +1,6 @@
 """The model card: what an engine is for, where it comes from, how good it is and where it fails."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 Measured on this very file by `{{ m.accuracy[0].command }}`, on data that training never saw.
 
 {% if labels -%}
-Labels, {{ config.validation.labels.about }} (of the network's {{ m.labels.names|length }}), full image: \
+Labels, {{ config.validation.labels.about }}{% if labels.iou|length != m.labels.names|length %} \
+(the network's {{ m.labels.names|length }} are mapped){% endif %}, full image: \
 **mIoU {{ "%.3f"|format(labels.mean_iou) }}**, global accuracy \
 {{ "%.3f"|format(labels.global_accuracy) }}, class accuracy {{ "%.3f"|format(labels.class_accuracy) }}.
 
@@ -62,6 +64,24 @@ Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}
 {{ "%.3f"|format(row.delta2) }} | {{ "%.3f"|format(row.delta3) }} |
 {% endfor %}
 {% endif -%}
+{% if flicker -%}
+## From frame to frame
+
+{{ config.validation.sequence.about }}, pixels followed by optical flow: the label of \
+**{{ "%.1f"|format(100 * flicker.labels_changed) }} %** of them changes from one frame to the next, and depth by \
+**{{ "%.1f"|format(100 * flicker.depth_change) }} %** (median; the camera's own motion included). \
+`python -m training.flicker {{ config.engine.name }} --data DATA`
+
+{% endif -%}
+## Where it fails
+
+![Image, depth and labels of the worst images]({{ m.network }}_failures.jpg)
+
+Chosen by score, from above; what a teacher labelled was seen in training, and fails all the same:
+
+{% for why in failures -%}
+{{ loop.index }}. {{ why }}
+{% endfor %}
 ## Training data
 
 | data | source | used for | licence |
@@ -73,14 +93,17 @@ Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}
 """
 
 
-def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[str, Any]], size: int) -> str:
+def render_card(
+    manifest: Manifest, config: RunConfig, figures: dict[str, dict[str, Any]], size: int, failures: Sequence[str]
+) -> str:
     """The card in Markdown; what only a person can say comes from `configs/NAME.card.md`, split at its first heading.
 
     Args:
         manifest: of the exported engine.
         config: of its run.
-        figures: of `training.evaluate.evaluate`.
+        figures: of `training.evaluate.evaluate`, and `flicker` of `training.flicker.flicker`.
         size: of the ONNX file, bytes.
+        failures: why each row of the picture of failures is there.
     """
     path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
     try:
@@ -96,6 +119,8 @@ def render_card(manifest: Manifest, config: RunConfig, figures: dict[str, dict[s
         config=config,
         labels=figures.get("labels"),
         depth=figures.get("depth"),
+        failures=failures,
+        flicker=figures.get("flicker"),
         megabytes=size / 1e6,
         about=about.strip(),
         limits=(heading + limits).strip(),

@@ -31,6 +31,7 @@ from training.data.sample import DataError
 from training.data.sources import open_source
 from training.evaluate import evaluate, summary
 from training.export import PARITY_IMAGES, accuracy, validation_samples
+from training.flicker import flicker
 from training.parity import ParityError, measure_parity
 
 IMAGES = 80  # for the scales, from all sources in proportion
@@ -65,6 +66,7 @@ neither accuracy nor speed was measured there.
 | KITTI, accumulated LiDAR: AbsRel | {base_depth[abs_rel]:.3f} | {depth[abs_rel]:.3f} |
 | RMSE (m) | {base_depth[rmse]:.2f} | {depth[rmse]:.2f} |
 | delta1 | {base_depth[delta1]:.3f} | {depth[delta1]:.3f} |
+{flicker}| Licence | {licence} | the same |
 
 Measured on this very file by `{command}`. On {parity.images} real images the
 labels of {labels:.1f} % of the pixels differ from float32's, depth by {relative:.1f} % in the mean.
@@ -105,6 +107,9 @@ def quantize_engine(name_or_path: str, config: RunConfig, data: Path, output: Pa
                 )
                 figures = evaluate(engine, data, config.validation)
                 base_figures = evaluate(reference, data, config.validation)
+                if config.validation.sequence:
+                    for each, into in ((engine, figures), (reference, base_figures)):
+                        into["flicker"] = flicker(each, data, config.validation.sequence)
     check_loss(base_figures, figures)
     manifest = replace(manifest, parity=parity, accuracy=accuracy(f"{config.engine.name}_int8", config, figures))
     output.mkdir(parents=True, exist_ok=True)
@@ -162,10 +167,20 @@ def _card(
         depth=figures[1]["depth"]["pooled"],
         command=manifest.accuracy[0].command,
         parity=manifest.parity,
+        licence=manifest.licence,
+        flicker=_flicker_rows(figures[0].get("flicker"), figures[1].get("flicker")),
         labels=100 * manifest.parity.measured["labels_disagreement"],
         relative=100 * manifest.parity.measured["depth_abs_rel"],
         rest=heading + rest,
     )
+
+
+def _flicker_rows(base: dict[str, Any] | None, own: dict[str, Any] | None) -> str:
+    """Rows on how steady both engines are; none where the config names no sequence."""
+    if base is None or own is None:
+        return ""
+    names = (("labels_changed", "Labels that change from frame to frame"), ("depth_change", "Depth, the same (median)"))
+    return "".join(f"| {about} | {100 * base[key]:.1f} % | {100 * own[key]:.1f} % |\n" for key, about in names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.perception import View
+from hybridnet_ros.engine.steadiness import Steadiness
 from hybridnet_ros.messages import MessageError
 from hybridnet_ros.offline.figures import DepthFigures, FrameFigures
 from hybridnet_ros.offline.job import Job, Part
 from hybridnet_ros.offline.predictions import PredictionWriter
 from hybridnet_ros.offline.references import same_view
 from hybridnet_ros.offline.sources import Frame
-from hybridnet_ros.offline.steadiness import Steadiness
 from hybridnet_ros.scene.camera import CameraModel
 
 

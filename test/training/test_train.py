@@ -172,6 +172,9 @@ def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: 
     assert "## Accuracy" in card and "## Training data" in card and "## Limits" in card
     assert manifest.onnx_sha256[:16] in card
     assert "![" in card and cv2.imread(str(engines / "hybridnet_driving.jpg")).shape[1] > 1000
+    # The worst image of each task, and of the one source without depth the frame that it is least sure of.
+    assert "3. labels_only, a source of training labels: least sure" in card and "\n4. " not in card
+    assert cv2.imread(str(engines / "hybridnet_driving_failures.jpg")).shape[1] > 1000
 
 
 def test_the_exported_graph_keeps_to_what_tensorrt_takes(engines: Path) -> None:

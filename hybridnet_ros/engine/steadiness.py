@@ -14,6 +14,7 @@ from hybridnet_ros.engine.perception import View
 _STEADY_WIDTH = 320  # px, about; optical flow on more costs as much as a network
 _LEAST_SIDE = 16  # px; optical flow finds nothing in less
 _SAME_PLACE = 12  # grey levels that a pixel may differ from where flow says it was; beyond it was hidden
+_WAY_BACK = 1.0  # px by which flow there and back again may miss the pixel it started from
 
 
 class Steadiness:
@@ -25,7 +26,10 @@ class Steadiness:
         self._before: tuple[NDArray, NDArray, NDArray] | None = None
 
     def add(self, rgb: NDArray[np.uint8], view: View) -> tuple[float | None, float | None]:
-        """Share of labels that stayed and median |ln| of the change of depth; None for what cannot be compared."""
+        """Share of labels that stayed and median |ln| of the change of depth; None for what cannot be compared.
+
+        The change of depth includes how the camera itself came nearer in between.
+        """
         step = max(1, round(view.labels.shape[1] / _STEADY_WIDTH))
         height, width = (side // step for side in view.labels.shape)
         if min(height, width) < _LEAST_SIDE:
@@ -45,6 +49,8 @@ class Steadiness:
         moved = cv2.remap(before[0], places, none, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         same_place = cv2.absdiff(grey, moved) < _SAME_PLACE
         same_place &= (from_x >= 0) & (from_x <= width - 1) & (from_y >= 0) & (from_y <= height - 1)
+        back = cv2.remap(self._flow.calc(before[0], grey, None), places, none, cv2.INTER_LINEAR)
+        same_place &= np.hypot(*np.moveaxis(flow + back, -1, 0)) < _WAY_BACK
         count = np.count_nonzero(same_place)
         if not count:
             return None, None

@@ -85,7 +85,7 @@ class RunFolder:
         return read_label_set(self.config.data.label_set)
 
     def weights_file(self, which: str) -> Path:
-        """The file of the averaged weights of the best validation ("best"), or of the last checkpoint ("last")."""
+        """The file of the averaged weights of the best validation ("best"), or the last checkpoint ("last")."""
         return self.path / f"{which}.safetensors"
 
     def save_state(self, state: dict[str, Any]) -> None:

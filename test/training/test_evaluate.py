@@ -190,7 +190,8 @@ def test_the_last_weights_are_those_of_the_last_checkpoint(data: Path, run: RunF
     network = run.load_best()
     with torch.no_grad():
         network.upsampling.classify.bias.add_(1)
-    run.save_state({"network": network.state_dict(), "step": 7})
+    nothing: dict[str, object] = {"average": {}, "objective": {}, "optimiser": {}}
+    run.save_state({"network": network.state_dict(), "step": 7, **nothing})
     loaded, trained = evaluate.load_weights(run, "last")
     best, averaged = evaluate.load_weights(run, "best")
     assert (trained.weights, trained.step, averaged.weights, averaged.step) == ("last", 7, "best", 4)

@@ -40,10 +40,13 @@ def step_of(run: Path) -> int:
     return int(RunFolder.open(run).load_state()["step"]) if (run / "last.safetensors").exists() else 0
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["at a step", "while a checkpoint is written", pytest.param("while it is validated", marks=pytest.mark.slow)],
-)
+MORE = [
+    pytest.param(moment, marks=pytest.mark.slow)
+    for moment in ("while a checkpoint is written", "while it is validated")
+]
+
+
+@pytest.mark.parametrize("moment", ["at a step", *MORE])
 def test_killed_and_resumed_is_bit_equal(whole: Path, moment: str, tmp_path: Path) -> None:
     run, chance = tmp_path / "run", random.Random(moment)
     process = start_training(whole.parent / "rooms.yaml", whole.parent, run)

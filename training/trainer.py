@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from training.config import ConfigError, WeightedLossConfig
@@ -26,7 +26,7 @@ from training.objective import Objective, build_objective
 from training.processes import Processes
 from training.progress import Progress, validation_pictures
 from training.run_folder import RunFolder
-from training.schedule import learning_rate_factor, parameter_groups
+from training.schedule import learning_rate_factor, moving_average, parameter_groups
 
 
 class NonFiniteLossError(RuntimeError):
@@ -71,9 +71,7 @@ class Trainer:
         )
         self.network = built.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema), use_buffers=True
-        )
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(config.optimiser.ema), use_buffers=True)
         self.objective = build_objective(config.loss, self.network).to(device)
         groups = parameter_groups(self.network, config.optimiser)
         learnt = list(self.objective.parameters())

@@ -12,12 +12,13 @@ import onnx
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim.swa_utils import AveragedModel
 
 from hybridnet_ros.engine import open_engine
 from training import evaluate, export, parity, train
 from training.config import ConfigError
 from training.run_folder import RunFolder
-from training.schedule import learning_rate_factor
+from training.schedule import learning_rate_factor, moving_average
 
 from .conftest import draw_scene, small_config
 
@@ -136,6 +137,20 @@ def test_learning_rate_warms_up_and_decays_to_nothing(finished: Path, decay: str
     assert factors[0] == pytest.approx(0.1) and max(factors) == factors[9] and factors[100] == 0
     assert factors[9:] == sorted(factors[9:], reverse=True)
     assert factors[50] == pytest.approx(0.5 if decay == "cosine" else 0.5**0.9)
+
+
+def test_the_average_of_a_short_run_has_left_its_start() -> None:
+    weight = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(weight, multi_avg_fn=moving_average(0.998))
+    for step in range(500):
+        torch.nn.init.constant_(weight.weight, 1.0 if step < 100 else 0.0)
+        average.update_parameters(weight)
+    assert 0.0 < average.module.weight.item() < 1e-5
+    torch.nn.init.constant_(weight.weight, 1.0)
+    average.n_averaged.fill_(100_000)
+    before = average.module.weight.item()
+    average.update_parameters(weight)
+    assert average.module.weight.item() - before == pytest.approx(0.002, rel=1e-3)
 
 
 def test_accumulated_gradients_are_those_of_the_larger_batch(data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rclpy.subscription import Subscription
 from hybridnet_ros.node.direct_images import take
 
 OnMessage = Callable[[Any, "int | None"], None]
-"""Is given a message and the number that its publisher gave it, if known; must not raise."""
+"""Is given a message and the number that its publisher gave it, if known."""
 
 
 class NotForExecutor(MutuallyExclusiveCallbackGroup):
@@ -84,13 +84,13 @@ class Receiver:
                             event.callback(happened)
 
     def _take(self, subscription: Subscription, on_message: OnMessage) -> None:
-        """Hands over what there is now; a message that cannot be read costs that message."""
+        """Hands over what there is now; a message that cannot be read or taken in costs that message."""
         while not self._stopped:
             try:
                 taken = take(subscription)
-            except Exception as error:  # of rclpy or of rcl, which differ
+                if taken is None:
+                    return
+                on_message(*taken)
+            except Exception as error:  # whatever goes wrong costs this message, not the camera
                 self._log.warning(f"a message on {subscription.topic_name} is lost: {error}", throttle_duration_sec=5.0)
                 return
-            if taken is None:
-                return
-            on_message(*taken)

@@ -99,7 +99,7 @@ def test_without_the_c_functions_everything_goes_through_rclpy(road: Road, monke
     assert (taken.header, bytes(taken.data)) == (sent.header, bytes(range(12)))
 
 
-def test_the_receiver_survives_what_is_no_image_and_stops_at_once(context: rclpy.Context) -> None:
+def test_the_receiver_survives_what_cannot_be_taken_in_and_stops_at_once(context: rclpy.Context) -> None:
     node = Node("receiving", context=context)
     images, infos = node.create_publisher(Image, "some", 10), node.create_publisher(CameraInfo, "info", 10)
     group = NotForExecutor()
@@ -112,6 +112,8 @@ def test_the_receiver_survives_what_is_no_image_and_stops_at_once(context: rclpy
     came = threading.Event()
 
     def on_message(message: Any, number: int | None) -> None:
+        if message.height == 7:
+            raise ValueError("seven")
         heard.append((type(message), number, threading.current_thread().name))
         came.set()
 
@@ -121,10 +123,11 @@ def test_the_receiver_survives_what_is_no_image_and_stops_at_once(context: rclpy
         whole = serialize_message(message)
         publisher.publish(whole[:9])  # cut off in the header
         publisher.publish(b"\0\1\0\0" + b"\xff" * 20)  # a frame_id of four billion letters
+        publisher.publish(kind(height=7))
         came.clear()
         publisher.publish(message)
         assert came.wait(60)
-        assert [one for one in heard if one[0] is kind] == [(kind, 3, "hybridnet receiver")]
+        assert [one for one in heard if one[0] is kind] == [(kind, 4, "hybridnet receiver")]
     receiver.stop()
     images.publish(Image())
     assert len(heard) == 2

@@ -6,9 +6,9 @@ Times the run's best weights in PyTorch, as written and compiled by torch.compil
 engine of the run's name in every runtime that works here.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -17,10 +17,8 @@ from hybridnet_ros.benchmark.engine_benchmark import Contender, Options, open_en
 from hybridnet_ros.benchmark.engine_command import add_measuring_arguments
 from hybridnet_ros.benchmark.images import ImagesError
 from hybridnet_ros.benchmark.meters import resident_bytes
-from hybridnet_ros.engine import EngineError
 from hybridnet_ros.terminal import Progress
-from training.config import ConfigError
-from training.data.sample import DataError
+from training.command import new_parser, reports
 from training.evaluate import torch_engine
 from training.run_folder import RunFolder
 
@@ -39,19 +37,17 @@ def torch_contenders(folder: RunFolder, device: str, backend: str) -> list[Conte
     return contenders
 
 
+@reports(ImagesError, OSError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("benchmark", __doc__)
     parser.add_argument("run", type=Path, help="the run's folder, e.g. runs/driving")
     parser.add_argument("engines", nargs="*", help="engines beside it, by name or path (that of the run's name)")
     parser.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda (%(default)s)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile (%(default)s)")
     add_measuring_arguments(parser)
     options = parser.parse_args(arguments)
-    progress = Progress()
-    try:
+    with closing(Progress()) as progress:
         folder = RunFolder.open(options.run)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -59,11 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contenders = torch_contenders(folder, options.device, options.backend)
         contenders += open_engines(engines, options.runtimes, options.threads, progress.show)
         report = run(contenders, Options.of(options), progress.show)
-    except (ConfigError, DataError, EngineError, ImagesError, OSError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    progress.close()
     print(report.table())
     if options.output:
         report.save(options.output)

@@ -6,7 +6,6 @@
 Names the first bad file and what to do about it. Training does the same before its first step.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.config import ConfigError, RunConfig, load_config
+from training.command import new_parser, reports
+from training.config import RunConfig, load_config
 from training.data.folder import PlainFolder
 from training.data.label_sets import read_label_set
 from training.data.sample import DataError, Samples
@@ -75,24 +75,19 @@ def _check(samples: Samples, index: int) -> None:
             raise DataError(f"{sample.name}: its depth map has depths of 0 m or less; unknown depth must be marked so")
 
 
+@reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("check", __doc__)
     parser.add_argument("what", type=Path, help="a run's config, or a plain folder with a dataset.yaml")
     parser.add_argument("--data", type=Path, help="the data folder; needed for a config")
     options = parser.parse_args(arguments)
     if options.what.is_file() and options.data is None:
         parser.error("a config needs --data, the folder that its paths are in")
-    try:
-        if options.what.is_file():
-            count = check_config(load_config(options.what), options.data)
-        else:
-            count = check_samples(PlainFolder(options.what), str(options.what))
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.what.is_file():
+        count = check_config(load_config(options.what), options.data)
+    else:
+        count = check_samples(PlainFolder(options.what), str(options.what))
     print(f"{count} images and what belongs to them are in order")
     return 0
 

@@ -13,7 +13,6 @@ the truth, of the first seed) and runs/NAME.json, an evaluation for each run, wh
 while the weights are the same. Folders that must be evaluated need --data.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -21,20 +20,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from hybridnet_ros.engine import EngineError
+from training.command import add_device, add_scoring, new_parser, reports
 from training.comparison import Row, comparison_json, row_name, rows_of
 from training.config import ConfigError
 from training.cost import measure_costs
-from training.data.sample import DataError
 from training.evaluate import evaluate_run, load_weights, on_split, scored, torch_engine
-from training.evaluation import WEIGHTS, Evaluation, weights_sha256
+from training.evaluation import Evaluation, weights_sha256
 from training.networks import HybridNet
 from training.panel import Viewer, draw_figure, write_picture
 from training.run_folder import RunFolder
 from training.tables import comparison_page
-from training.tiles import PAPER, WHOLE, Grid, read_grid
+from training.tiles import WHOLE, Grid
 
 FIGURE = "figure.png"
 
@@ -145,36 +141,21 @@ def write_comparison(rows: Sequence[Row], page: str, output: Path) -> None:
     (output / "README.md").write_text(page, encoding="utf-8")
 
 
+@reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("compare", __doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder or its evaluation's JSON")
     parser.add_argument("--data", type=Path, help="the data folder, where a run must be evaluated")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write")
-    parser.add_argument(
-        "--weights", choices=WEIGHTS, default="best",
-        help="averaged, at the best validation, or as they are at the last checkpoint (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the configs'")
-    parser.add_argument(
-        "--tiles", type=read_grid, nargs="?", const=PAPER, default=WHOLE, metavar="COLUMNSxROWS",
-        help=f"score images cut into tiles as well, {PAPER} as in the paper where no grid is given",
-    )  # fmt: skip
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
-    )
+    add_scoring(parser)
+    add_device(parser)
     options = parser.parse_args(arguments)
     settings = Settings(
         options.data, options.output / "runs", options.split, options.tiles, options.device, options.weights
     )
-    try:
-        rows = rows_of(evaluations(options.runs, settings))
-        drawn = draw(options.runs, settings, options.output) or (options.output / FIGURE).is_file()
-    except (ConfigError, DataError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    rows = rows_of(evaluations(options.runs, settings))
+    drawn = draw(options.runs, settings, options.output) or (options.output / FIGURE).is_file()
     page = comparison_page(rows, FIGURE if drawn else None)
     write_comparison(rows, page, options.output)
     print(page)

@@ -15,7 +15,6 @@ the JSON also has parameters, MACs and time for an image; of an engine `hybridne
 `python -m training.compare` sets several runs side by side.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,23 +26,23 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hybridnet_ros.engine import RUNTIMES, EngineError, open_engine
+from hybridnet_ros.engine import RUNTIMES, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
 from hybridnet_ros.engine.session import Maps, ResizingSession
+from training.command import add_config_of_engine, add_device, add_scoring, new_parser, reports
 from training.comparison import Row
-from training.config import ConfigError, DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
+from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
 from training.cost import measure_costs
 from training.data.label_sets import read_label_set
-from training.data.sample import DataError
 from training.data.sources import open_truth
-from training.evaluation import WEIGHTS, Evaluation, Figures, Trained, weights_sha256
+from training.evaluation import Evaluation, Figures, Trained, weights_sha256
 from training.networks import EngineGraph, HybridNet
 from training.panel import Viewer, draw_figure, write_picture
 from training.run_folder import RunFolder
 from training.scores import DepthScores, LabelScores, passes
 from training.tables import comparison_page
-from training.tiles import PAPER, WHOLE, Grid, predict, read_grid
+from training.tiles import WHOLE, Grid, predict
 
 
 class TorchSession(ResizingSession):
@@ -223,68 +222,39 @@ def evaluate_engine(
     return Evaluation(name, engine.description, split, figures, tiles)
 
 
+@reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("evaluate", __doc__)
     parser.add_argument("engine", help="an engine's name, an .onnx file, or a run folder (its weights, in PyTorch)")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("training/configs/driving.yaml"),
-        help="names the validation folders of an engine; a run's folder has its own (default: %(default)s)",
-    )
+    add_config_of_engine(parser, "names the validation folders of an engine; a run's folder has its own")
     parser.add_argument(
         "--runtime", default="auto", choices=RUNTIMES, help="what runs an engine (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="what runs a run's weights (default here: %(default)s)",
-    )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        default="best",
-        help="of a run: averaged, at its best validation, or as they are at its last checkpoint (default: %(default)s)",
-    )
-    parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
-    parser.add_argument(
-        "--tiles",
-        type=read_grid,
-        nargs="?",
-        const=PAPER,
-        default=WHOLE,
-        metavar="COLUMNSxROWS",
-        help=f"score images cut into tiles as well, {PAPER} as in the paper where no grid is given",
-    )
+    add_device(parser, "what runs a run's weights")
+    add_scoring(parser)
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures, tables and a panel")
     options = parser.parse_args(arguments)
-    try:
-        if Path(options.engine).is_dir():
-            run = RunFolder.open(Path(options.engine))
-            network, trained = load_weights(run, options.weights)
-            engine, validation = torch_engine(network.to(options.device), run.config), scored(run.config)
-            evaluation = evaluate_run(run, engine, trained, options.data, options.split, options.tiles)
-            evaluation = replace(evaluation, cost=measure_costs([(network, run.config.engine)])[0])
-        else:
-            engine = open_engine(options.engine, options.runtime)
-            validation = load_config(options.config).validation
-            name = Path(options.engine).stem
-            evaluation = evaluate_engine(name, engine, validation, options.data, options.split, options.tiles)
-        print(summary(evaluation.figures))
-        if options.output:
-            evaluation.save(options.output)
-            tables = comparison_page([Row(evaluation.name, (evaluation,))])
-            options.output.with_suffix(".md").write_text(tables, encoding="utf-8")
-            viewer = Viewer(evaluation.name, engine, frozenset(evaluation.figures))
-            figure = draw_figure([viewer], on_split(validation, options.split), options.data)
-            write_picture(options.output.with_suffix(".png"), figure)
-    except (ConfigError, DataError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if Path(options.engine).is_dir():
+        run = RunFolder.open(Path(options.engine))
+        network, trained = load_weights(run, options.weights)
+        engine, validation = torch_engine(network.to(options.device), run.config), scored(run.config)
+        evaluation = evaluate_run(run, engine, trained, options.data, options.split, options.tiles)
+        evaluation = replace(evaluation, cost=measure_costs([(network, run.config.engine)])[0])
+    else:
+        engine = open_engine(options.engine, options.runtime)
+        validation = load_config(options.config).validation
+        name = Path(options.engine).stem
+        evaluation = evaluate_engine(name, engine, validation, options.data, options.split, options.tiles)
+    print(summary(evaluation.figures))
+    if options.output:
+        evaluation.save(options.output)
+        tables = comparison_page([Row(evaluation.name, (evaluation,))])
+        options.output.with_suffix(".md").write_text(tables, encoding="utf-8")
+        viewer = Viewer(evaluation.name, engine, frozenset(evaluation.figures))
+        figure = draw_figure([viewer], on_split(validation, options.split), options.data)
+        write_picture(options.output.with_suffix(".png"), figure)
     return 0
 
 

@@ -12,7 +12,6 @@ taken from the evaluations, and a run that is not finished is an empty cell. --t
 without names none. Without --data only the page is written anew, from the evaluations in the folder.
 """
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,16 +21,14 @@ from typing import Literal
 
 import jinja2
 import pydantic
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from hybridnet_ros.engine import EngineError
 from training import train
+from training.command import add_device, new_parser, reports
 from training.compare import FIGURE, Settings, draw, evaluations, write_comparison
 from training.comparison import Row, differences, gains, row_name, rows_of
 from training.config import ConfigError, RunConfig, load_config
-from training.data.sample import DataError
 from training.evaluation import Evaluation
 from training.run_folder import RunFolder
 from training.tables import FORMULAS, about, all_tables
@@ -164,43 +161,36 @@ def write_page(template: Path, experiment: ExperimentConfig, runs: Sequence[Run]
         raise ConfigError(f"{template} makes no page: {error}") from error
 
 
+@reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.experiment", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("experiment", __doc__)
     parser.add_argument("experiment", type=Path, help="its folder, e.g. training/experiments/nyuv2_reduced")
     parser.add_argument("--data", type=Path, help="the data folder")
     parser.add_argument("--runs", type=Path, help="folder of the runs' folders")
     parser.add_argument("--train", nargs="*", metavar="VARIANT_SEED", help="train these runs only")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
-    )
+    add_device(parser)
     options = parser.parse_args(arguments)
     if (options.data is None) != (options.runs is None):
         parser.error("--data and --runs go together: training and scoring need both")
-    try:
-        experiment, runs = read_experiment(options.experiment)
-        unknown = set(options.train or ()) - {run.name for run in runs}
-        if unknown:
-            raise ConfigError(f"--train: there is no run {', '.join(sorted(unknown))} in the experiment")
-        done = []
-        for run in runs if options.runs is not None else ():
-            folder, wanted = options.runs / run.name, options.train is None or run.name in options.train
-            if not run.finished(folder) and wanted and not run.train(folder, options.data, options.device):
-                print(f"{run.name} is not finished: the same command goes on with it", file=sys.stderr)
-                return 1
-            if run.finished(folder):
-                done.append(folder)
-        grid = Grid(*experiment.tiles) if experiment.tiles else WHOLE
-        kept = options.experiment / "runs"
-        settings = Settings(options.data, kept, experiment.split, grid, options.device, experiment.weights)
-        rows = results(runs, done, settings)
-        draw(done, settings, options.experiment)
-        page = write_page(options.experiment / "page.md.j2", experiment, runs, rows)
-    except (ConfigError, DataError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    experiment, runs = read_experiment(options.experiment)
+    unknown = set(options.train or ()) - {run.name for run in runs}
+    if unknown:
+        raise ConfigError(f"--train: there is no run {', '.join(sorted(unknown))} in the experiment")
+    done = []
+    for run in runs if options.runs is not None else ():
+        folder, wanted = options.runs / run.name, options.train is None or run.name in options.train
+        if not run.finished(folder) and wanted and not run.train(folder, options.data, options.device):
+            print(f"{run.name} is not finished: the same command goes on with it", file=sys.stderr)
+            return 1
+        if run.finished(folder):
+            done.append(folder)
+    grid = Grid(*experiment.tiles) if experiment.tiles else WHOLE
+    kept = options.experiment / "runs"
+    settings = Settings(options.data, kept, experiment.split, grid, options.device, experiment.weights)
+    rows = results(runs, done, settings)
+    draw(done, settings, options.experiment)
+    page = write_page(options.experiment / "page.md.j2", experiment, runs, rows)
     write_comparison(rows, page, options.experiment)
     print(f"wrote {options.experiment / 'README.md'}: {sum(len(row.evaluations) for row in rows)} of {len(runs)} runs")
     return 0

@@ -10,7 +10,6 @@ outputs it has, checked alike, and a `.network.json` with all that a manifest wo
 engine.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -26,12 +25,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hybridnet_ros.engine import EngineError
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, TrainingRecord
 from hybridnet_ros.engine.onnx_engine import OnnxSession
-from training.config import ConfigError, RunConfig
-from training.data.sample import DataError, Sample
+from training.command import new_parser, reports
+from training.config import RunConfig
+from training.data.sample import Sample
 from training.data.sources import open_truth
 from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
 from training.failures import find_failures
@@ -163,20 +162,15 @@ def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -
     return tuple(found)
 
 
+@reports(ParityError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("export", __doc__)
     parser.add_argument("run", type=Path, help="the run's folder, e.g. runs/driving")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        target = export(RunFolder.open(options.run), options.data, options.output)
-    except (ConfigError, DataError, EngineError, ParityError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    target = export(RunFolder.open(options.run), options.data, options.output)
     if target.with_suffix(".network.json").is_file():
         print(f"wrote {target} and its description; with one task it is no engine, the node wants depth and labels")
     else:

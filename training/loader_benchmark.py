@@ -8,7 +8,6 @@ on batches that lie in memory; and both as in a run. The loader is no bottleneck
 the network.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -21,8 +20,7 @@ from typing import Any
 import torch
 
 from hybridnet_ros.machine import machine
-from training.config import ConfigError
-from training.data.sample import DataError
+from training.command import add_device, new_parser, reports
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -75,13 +73,10 @@ def measure(trainer: Trainer, rounds: int, seconds: float) -> dict[str, Any]:
     }
 
 
+@reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.loader_benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("loader_benchmark", __doc__)
     parser.add_argument("config", type=Path, help="a run's description, e.g. training/configs/nyuv2.yaml")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument(
@@ -89,18 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is taken (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (%(default)s)")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
-    )
+    add_device(parser)
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     options = parser.parse_args(arguments)
-    try:
-        with TemporaryDirectory() as folder:
-            run = RunFolder.create(Path(folder), options.config, options.changes)
-            figures = measure(Trainer(run, options.data, torch.device(options.device)), options.rounds, options.seconds)
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder), options.config, options.changes)
+        figures = measure(Trainer(run, options.data, torch.device(options.device)), options.rounds, options.seconds)
     rates = figures["images_per_s"]
     print(
         f"loader {rates['loader']:.1f} images/s, training {rates['training']:.1f}, "

@@ -6,7 +6,6 @@ The scales come from training images. Both engines are then measured on the vali
 than LIMITS is refused. TensorRT has no use for this file: `hybridnet build-engine` makes its own of the float32 engine.
 """
 
-import argparse
 import hashlib
 import os
 import sys
@@ -19,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.engine import Engine, EngineError, Manifest, load_manifest, open_engine
+from hybridnet_ros.engine import Engine, Manifest, load_manifest, open_engine
 from hybridnet_ros.engine.engine import find_engine
 from hybridnet_ros.engine.onnx_engine import OnnxSession
 from hybridnet_ros.engine.quantize import quantize
 from hybridnet_ros.engine.typed_onnx import load_onnx
 from hybridnet_ros.scene.resize import resize_images
-from training.config import ConfigError, RunConfig, load_config
+from training.command import add_config_of_engine, new_parser, reports
+from training.config import RunConfig, load_config
 from training.data.label_sets import read_label_set
-from training.data.sample import DataError
 from training.data.sources import open_source
 from training.evaluate import evaluate, summary
 from training.export import PARITY_IMAGES, accuracy, validation_samples
@@ -183,26 +182,16 @@ def _flicker_rows(base: dict[str, Any] | None, own: dict[str, Any] | None) -> st
     return "".join(f"| {about} | {100 * base[key]:.1f} % | {100 * own[key]:.1f} % |\n" for key, about in names)
 
 
+@reports(LossError, ParityError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("quantize", __doc__)
     parser.add_argument("engine", help="a float32 engine's name, or its .onnx file")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("training/configs/driving.yaml"),
-        help="names the training and validation folders (default: %(default)s)",
-    )
+    add_config_of_engine(parser, "names the training and validation folders")
     parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        manifest = quantize_engine(options.engine, load_config(options.config), options.data, options.output)
-    except (ConfigError, DataError, EngineError, LossError, ParityError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    manifest = quantize_engine(options.engine, load_config(options.config), options.data, options.output)
     print(f"wrote {options.output / manifest.onnx}, its manifest and its card")
     return 0
 

@@ -27,21 +27,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from training.check import check_config
-from training.config import ConfigError
-from training.data.sample import DataError
+from training.command import add_device, new_parser, reports
 from training.processes import Processes, ReportedElsewhere
 from training.run_folder import RunFolder
 from training.trainer import NonFiniteLossError, Trainer
 
 
+@reports(NonFiniteLossError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("train", __doc__)
     parser.add_argument(
         "config", type=Path, nargs="?", help="the run's description, e.g. training/configs/driving.yaml"
     )
@@ -55,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--init-blocks", nargs="+", default=[], metavar="BLOCK", help="take over these blocks only, e.g. global_depth"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s"
-    )
+    add_device(parser)
     options = parser.parse_args(arguments)
     if (options.config is None) != options.resume:
         parser.error("give a config to start a run, or --resume to go on with one")
@@ -65,11 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--init and --set start a run, --resume goes on with one as it is: give one of them")
     if options.init_blocks and not options.init:
         parser.error("--init-blocks names blocks of the weights given with --init")
-    try:
-        processes = Processes.join(options.device)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    processes = Processes.join(options.device)
     try:
         trainer = _trainer(options, processes)
 
@@ -80,9 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, stop)
         trainer.train()
     except ReportedElsewhere:
-        return 1
-    except (ConfigError, DataError, NonFiniteLossError) as error:
-        print(f"error: {error}", file=sys.stderr)
         return 1
     processes.leave()
     return 0

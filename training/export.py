@@ -35,6 +35,7 @@ from training.data.sources import open_truth
 from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
 from training.failures import find_failures
 from training.flicker import flicker
+from training.focal import focal
 from training.model_card import render_card
 from training.networks import EngineGraph
 from training.onnx_file import PartSession, write_onnx
@@ -79,6 +80,7 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
             figures = evaluate(engine, data, scored(config))
             if whole and config.validation.sequence:
                 figures["flicker"] = flicker(engine, data, config.validation.sequence)
+                figures["focal"] = focal(engine, data, config.validation.sequence)
             panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
             failures = find_failures(engine, config, data) if whole else []
             worst = draw_panel(engine, [failure.sample for failure in failures]) if whole else None

@@ -8,6 +8,7 @@ import jinja2
 
 from hybridnet_ros.engine.manifest import Manifest
 from training.config import ConfigError, RunConfig
+from training.focal import FRAMES
 
 _TEMPLATE = """\
 # {{ m.network }}
@@ -73,6 +74,20 @@ Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}
 `python -m training.flicker {{ config.engine.name }} --data DATA`
 
 {% endif -%}
+{% if focal -%}
+## Resized and cropped
+
+The same frames as other cameras would have taken them, each with its own focal length: the metres should stay. \
+Medians over {{ focal_frames }} frames, pixel by pixel against the whole image, which is no truth either. \
+`python -m training.focal {{ config.engine.name }} --data DATA`
+
+| view | metres, times those of the whole image | apart by | labels the same |
+|---|---|---|---|
+{% for name, view in focal.items() -%}
+| {{ name }} | {{ "%.2f"|format(view.depth_ratio) }} | {{ "%.0f"|format(100 * view.depth_differs) }} % | \
+{{ "%.0f"|format(100 * view.labels_same) }} % |
+{% endfor %}
+{% endif -%}
 ## Where it fails
 
 ![Image, depth and labels of the worst images]({{ m.network }}_failures.jpg)
@@ -101,7 +116,7 @@ def render_card(
     Args:
         manifest: of the exported engine.
         config: of its run.
-        figures: of `training.evaluate.evaluate`, and `flicker` of `training.flicker.flicker`.
+        figures: of `training.evaluate.evaluate`; `flicker` and `focal` of the functions of these names.
         size: of the ONNX file, bytes.
         failures: why each row of the picture of failures is there.
     """
@@ -121,6 +136,8 @@ def render_card(
         depth=figures.get("depth"),
         failures=failures,
         flicker=figures.get("flicker"),
+        focal=figures.get("focal"),
+        focal_frames=FRAMES,
         megabytes=size / 1e6,
         about=about.strip(),
         limits=(heading + limits).strip(),

@@ -144,6 +144,8 @@ def training_record(run: RunFolder) -> TrainingRecord:
             "batch": config.optimiser.batch,
             "torch": environment["torch"],
             "device": environment["gpu"] or "cpu",
+            "changes": environment["changes"],
+            "started_from": environment.get("init_sha256"),
             "resumed": environment.get("resumed", []),
         },
     )

@@ -30,6 +30,9 @@ labels.
 length of {{ m.fx }} px at network size; scaled by the camera's own |
 | Trained | {{ m.training.steps }} steps of {{ m.training.details["batch"] }} images from `{{ m.training.recipe }}`, \
 seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.details["device"] }}\
+{% if m.training.details["changes"] %}; with `{{ m.training.details["changes"]|join("`, `") }}`{% endif %}\
+{% if m.training.details["started_from"] %}; from the weights with the SHA-256 \
+{{ m.training.details["started_from"][:12] }}…{% endif %}\
 {% for again in m.training.details["resumed"] %}; continued from step {{ again.step }} with {{ again.commit[:12] }}\
 {% endfor %} |
 | Parity with PyTorch | {{ m.parity.images }} real images: labels differ on \

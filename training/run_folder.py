@@ -8,6 +8,7 @@ metrics.jsonl      every validation
 tensorboard/       curves and pictures
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -65,6 +66,7 @@ class RunFolder:
             "config": str(config_file),
             "changes": list(changes),
             "init": str(init) if init else None,
+            "init_sha256": hashlib.sha256(init.read_bytes()).hexdigest() if init and init.is_file() else None,
             "init_blocks": list(init_blocks),
             "processes": processes,
         }

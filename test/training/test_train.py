@@ -1,5 +1,6 @@
 """A run from the first step to an engine that the run-time package opens, on drawn scenes, in real processes."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -107,7 +108,9 @@ def test_a_run_can_start_from_the_weights_of_another(
     expected = RunFolder.open(finished).load_best().state_dict()
     for state in (trainer.network.state_dict(), trainer.average.module.state_dict()):
         assert all(torch.equal(value, expected[name]) for name, value in state.items())
-    assert RunFolder.open(tmp_path / "a").environment()["init"] == str(weights)
+    environment = RunFolder.open(tmp_path / "a").environment()
+    assert environment["init"] == str(weights)
+    assert environment["init_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     arguments = [config, "--data", data, "--run", tmp_path / "b", "--init", tmp_path / "none.safetensors"]
     assert train.main([str(argument) for argument in arguments]) == 1
     assert "cannot start from" in capsys.readouterr().err

@@ -83,15 +83,15 @@ def _compare(engine: Engine, image: NDArray[np.uint8], fx: float, whole: View, s
     size = part.shape[1], part.shape[0]
     seen = perceive(engine, _resized(part, sight.scale), fx * sight.scale, NEAREST, FARTHEST)
     depth, labels = (cv2.resize(one, size, interpolation=cv2.INTER_NEAREST) for one in (seen.depth, seen.labels))
-    true_depth, true_labels = whole.depth[top:bottom, left:right], whole.labels[top:bottom, left:right]
-    both = np.isfinite(depth) & np.isfinite(true_depth)
+    whole_depth, whole_labels = whole.depth[top:bottom, left:right], whole.labels[top:bottom, left:right]
+    both = np.isfinite(depth) & np.isfinite(whole_depth)
     if not both.any():
         return None
-    ratio = depth[both] / true_depth[both]
+    ratio = depth[both] / whole_depth[both]
     return {
         "depth_ratio": float(np.median(ratio)),
         "depth_differs": float(np.median(np.abs(np.log(ratio)))),
-        "labels_same": float(np.mean(labels == true_labels)),
+        "labels_same": float(np.mean(labels == whole_labels)),
     }
 
 

@@ -100,7 +100,9 @@ def test_answers_stay_close_to_those_of_float32(
     session = OnnxSession(model.SerializeToString(), tmp_path, "onnx_cpu", 2)
     with open_engine("driving", "onnx_cpu") as reference, Engine(reference.manifest, session) as candidate:
         expected, found = reference.predict(images[3]), candidate.predict(images[3])
-    assert np.mean(expected.labels != found.labels) < 0.1
+    sure = expected.confidence >= 128  # of 255; elsewhere two classes are near one another and either may win
+    assert sure.mean() > 0.5
+    assert np.mean((expected.labels != found.labels)[sure]) < 0.1
     assert np.mean(np.abs(found.depth - expected.depth) / expected.depth) < 0.08
 
 

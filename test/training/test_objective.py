@@ -260,4 +260,4 @@ def test_linear_depth_has_a_logarithm_everywhere() -> None:
 
 def test_the_shipped_recipe_reads_as_before() -> None:
     path = Path(__file__).parents[2] / "training" / "configs" / "driving.yaml"
-    assert WeightedLossConfig(**yaml.safe_load(path.read_text())["loss"]).label_balance == 0.5
+    assert WeightedLossConfig(**yaml.safe_load(path.read_text())["loss"]).label_balance == 0.4

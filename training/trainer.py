@@ -20,6 +20,7 @@ from training.data.transforms import TrainingTransform
 from training.evaluate import evaluate, score, scored, summary, torch_engine
 from training.losses import Known, class_weights
 from training.networks import HybridNet, build_network
+from training.networks.depthwise import depthwise_in_float32
 from training.networks.shared_batch import share_batch
 from training.networks.weights import load_blocks
 from training.objective import Objective, build_objective
@@ -78,6 +79,8 @@ class Trainer:
         if learnt:
             groups.append({"params": learnt, "base_lr": config.optimiser.lr, "weight_decay": 0.0})
         self.optimiser = torch.optim.AdamW(groups)
+        if device.type == "cpu" and config.optimiser.amp:
+            depthwise_in_float32(self.network)
         self.learner: nn.Module = _Learner(self.network, self.objective, device, config.optimiser.amp)
         if self.processes.count > 1:
             share_batch(self.network)

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from training.config import ConfigError, NetworkConfig
 from training.networks import EngineGraph, _timm, build_network
+from training.networks.depthwise import depthwise_in_float32
 from training.networks.features import TimmFeatures, make_padding_static
 from training.networks.hybridnet import Normalise
 
@@ -94,3 +95,27 @@ def test_normalise_maps_bytes_to_plus_minus_one() -> None:
 def test_the_global_branch_starts_at_the_configured_depth() -> None:
     network = build_network(NetworkConfig(initial_depth=7.0), 19, (64, 96))
     assert network.global_depth.predict.bias.item() == pytest.approx(math.log(7.0))
+
+
+def test_depthwise_convolutions_learn_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(), 19, (64, 96)).train()
+    names = list(network.state_dict())
+    depthwise_in_float32(network)
+    assert list(network.state_dict()) == names
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    assert {module.kernel_size for module in layers} == {(3, 3), (5, 5)}
+    assert {module.stride for module in layers} == {(1, 1), (2, 2)}
+    for layer in layers:
+        image = torch.randn(2, layer.in_channels, 16, 20, dtype=torch.bfloat16, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(image)
+        assert found.dtype == torch.bfloat16
+        of_image, of_weight = torch.autograd.grad(found.float().square().sum(), [image, layer.weight])
+        exact = image.detach().float().requires_grad_()
+        # The way back starts from what bfloat16 made of the output, and the image's gradient ends in bfloat16.
+        wanted_image, wanted_weight = torch.autograd.grad(
+            layer(exact), [exact, layer.weight], 2 * found.detach().float()
+        )
+        torch.testing.assert_close(of_image.float(), wanted_image, rtol=2**-8, atol=1e-6)
+        torch.testing.assert_close(of_weight, wanted_weight, rtol=1e-4, atol=1e-5 * wanted_weight.abs().max().item())

@@ -21,6 +21,7 @@ from training.data.folder import PlainFolder
 from training.data.label_sets import read_label_set
 from training.data.sample import DataError, Samples
 from training.data.sources import open_source, open_truth
+from training.scores import passes
 
 
 def check_config(config: RunConfig, data: Path) -> int:
@@ -34,9 +35,12 @@ def check_config(config: RunConfig, data: Path) -> int:
     total = 0
     for source in config.data.sources:
         total += check_samples(open_source(source, data, label_set), f"{source.kind} {source.path}")
-    for truth, labels in ((config.validation.labels, True), (config.validation.depth, False)):
-        if truth is not None:
-            total += check_samples(open_truth(truth, data, labels, not labels), f"{truth.kind} {truth.path}")
+    for validation in (config.validation, config.reported):
+        for labels, depth in passes(validation) if validation else ():
+            truth = labels or depth
+            assert truth is not None
+            samples = open_truth(truth, data, labels is not None, depth is not None)
+            total += check_samples(samples, f"{truth.kind} {truth.path}")
     return total
 
 

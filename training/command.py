@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from hybridnet_ros.engine import EngineError
-from training.config import ConfigError
+from hybridnet_ros.engine import EngineError, Manifest
+from training.config import ConfigError, RunConfig, load_config
 from training.data.sample import DataError
 from training.evaluation import WEIGHTS
 from training.tiles import PAPER, WHOLE, read_grid
@@ -33,19 +33,41 @@ def add_device(parser: argparse.ArgumentParser, about: str = "where PyTorch runs
 
 
 def add_config_of_engine(parser: argparse.ArgumentParser, about: str) -> None:
-    """--config, the description of the run that an engine came from."""
-    default = Path("training/configs/driving.yaml")
-    parser.add_argument("--config", type=Path, default=default, help=f"{about} (default: %(default)s)")
+    """--config, the description of the run that an engine came from; for `config_of_engine`."""
+    parser.add_argument("--config", type=Path, help=f"{about} (default: the recipe that the engine's manifest names)")
 
 
-def add_scoring(parser: argparse.ArgumentParser) -> None:
-    """--weights, --split and --tiles: which weights of a run are scored, on what, and on how much of an image."""
+def config_of_engine(given: Path | None, manifest: Manifest) -> RunConfig:
+    """What --config gave, else the recipe of the engine.
+
+    Raises:
+        ConfigError: it cannot be read, or the manifest names none that is here.
+    """
+    if given is not None:
+        return load_config(given)
+    recipe = Path(__file__).parents[1] / manifest.training.recipe
+    if not recipe.is_file():
+        raise ConfigError(
+            f"{manifest.network} was made by {manifest.training.recipe or 'no recipe that it names'}, which is not "
+            "here: give its description with --config"
+        )
+    return load_config(recipe)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """--weights, which weights of a run are taken."""
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,
         default="best",
-        help="of a run: averaged, at its best validation, or as they are at its last checkpoint (default: %(default)s)",
+        help="of a run: averaged over steps at its best validation (best) or at its last checkpoint (average), or that "
+        "checkpoint's as they are (last) (default: %(default)s)",
     )
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """--weights, --split and --tiles: which weights of a run are scored, on what, and on how much of an image."""
+    add_weights(parser)
     parser.add_argument("--split", help="score on this split of the datasets, e.g. test, in place of the config's")
     parser.add_argument(
         "--tiles",

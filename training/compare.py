@@ -99,7 +99,8 @@ def _kept(run: RunFolder, settings: Settings) -> Evaluation | None:
         return None
     kept = Evaluation.load(path)
     grid = Grid(*kept.tiles["grid"]) if kept.tiles else WHOLE
-    same = kept.run is not None and kept.run.sha256 == weights_sha256(run, settings.weights)
+    known = kept.run and (kept.run.weights, kept.run.sha256)
+    same = known == (settings.weights, weights_sha256(run, settings.weights))
     return kept if same and (kept.split, grid) == (settings.split, settings.grid) else None
 
 

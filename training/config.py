@@ -109,6 +109,7 @@ class EngineConfig(_Model):
     fx: float = Field(gt=0)  # canonical focal length, px at network size
     depth_range: tuple[float, float]
     beyond: list[str] = []
+    shown_depth: tuple[float, float] = (1.0, 80.0)  # metres, the ends of the depth colours of its pictures
 
 
 class WeightedLossConfig(_Model):
@@ -223,6 +224,12 @@ class RunConfig(_Model):
     optimiser: OptimiserConfig
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig
+    reported: ValidationConfig | None = None  # what the engine's figures are of, where not of `validation`
+
+    @property
+    def claims(self) -> ValidationConfig:
+        """What the engine's figures are measured on."""
+        return self.reported or self.validation
 
     @model_validator(mode="after")
     def _scored(self) -> "RunConfig":

@@ -3,12 +3,14 @@
     python -m training.evaluate driving --data DATA
     python -m training.evaluate runs/driving --data DATA --output figures/driving.json
     python -m training.evaluate runs/nyuv2 --data DATA --split test
+    python -m training.evaluate runs/driving --data DATA --weights average
     python -m training.evaluate runs/hybridnet --data DATA --tiles
 
 Labels are scored in the truth's own label set (the driving network's nineteen classes are mapped to CamVid's eleven),
 depth at the network's own metric scale, over the image as a whole: no median scaling, no crop. The config says on what,
-and up to how many metres; depth to 80 m and of any distance is in the JSON too. A network of one task is scored on
-that one. --tiles scores the paper's way as well: each image cut into 18 tiles, 6 x 3, each seen by itself.
+and up to how many metres: an engine is scored on what it reports, a run on what its weights were chosen by. Depth to
+80 m and of any distance is in the JSON too. A network of one task is scored on that one. --tiles scores the paper's way
+as well: each image cut into 18 tiles, 6 x 3, each seen by itself.
 
 --output writes all figures as JSON and beside it the tables (.md) and a panel of some images (.png). Of a run's folder
 the JSON also has parameters, MACs and time for an image; of an engine `hybridnet benchmark engine` measures those.
@@ -30,9 +32,9 @@ from hybridnet_ros.engine import RUNTIMES, open_engine
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingRecord
 from hybridnet_ros.engine.session import Maps, ResizingSession
-from training.command import add_config_of_engine, add_device, add_scoring, new_parser, reports
+from training.command import add_config_of_engine, add_device, add_scoring, config_of_engine, new_parser, reports
 from training.comparison import Row
-from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, load_config
+from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig
 from training.cost import measure_costs
 from training.data.label_sets import read_label_set
 from training.data.sources import open_truth
@@ -105,9 +107,9 @@ def draft_manifest(config: RunConfig) -> Manifest:
     )
 
 
-def scored(config: RunConfig) -> ValidationConfig:
-    """What of the config's validation a run's network can be scored on."""
-    network, validation = config.network, config.validation
+def scored(config: RunConfig, validation: ValidationConfig | None = None) -> ValidationConfig:
+    """What of `validation`, by default the config's, a run's network can be scored on."""
+    network, validation = config.network, validation or config.validation
     return ValidationConfig(
         labels=validation.labels if network.upsampling else None,
         depth=validation.depth if network.refining_depth else None,
@@ -205,9 +207,11 @@ def load_weights(run: RunFolder, weights: str) -> tuple[HybridNet, Trained]:
     """
     network = run.load_best()
     step = max(run.metrics(), key=score)["step"]
-    if weights == "last":
+    if weights != "best":
         state = run.load_state()
-        network.load_state_dict(state["network"])
+        average = {name.removeprefix("module."): value for name, value in state["average"].items()}
+        average.pop("n_averaged", None)  # of torch's AveragedModel, not of the network
+        network.load_state_dict(average if weights == "average" else state["network"])
         step = state["step"]
     return network, Trained(run.config, weights, step, weights_sha256(run, weights), run.environment())
 
@@ -244,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evaluation = replace(evaluation, cost=measure_costs([(network, run.config.engine)])[0])
     else:
         engine = open_engine(options.engine, options.runtime)
-        validation = load_config(options.config).validation
+        validation = config_of_engine(options.config, engine.manifest).claims
         name = Path(options.engine).stem
         evaluation = evaluate_engine(name, engine, validation, options.data, options.split, options.tiles)
     print(summary(evaluation.figures))

@@ -17,8 +17,9 @@ Figures = dict[str, dict[str, Any]]
 """By task: `labels` (G, C, IoU and per class) and `depth` (the eight measures, pooled and per image)."""
 
 
-WEIGHTS = ("best", "last")
-"""best: the averaged weights of the run's best validation; last: those of its last checkpoint, not averaged."""
+WEIGHTS = ("best", "average", "last")
+"""best: the averaged weights of the run's best validation; average: those of its last checkpoint; last: the same, not
+averaged."""
 
 
 @dataclass(frozen=True)

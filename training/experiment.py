@@ -42,7 +42,7 @@ class ExperimentConfig(BaseModel):
 
     recipe: Path  # relative to the experiment's folder
     split: str | None = None  # that is scored on, in place of the recipe's
-    weights: Literal["best", "last"] = "best"  # as for `training.evaluate --weights`
+    weights: Literal["best", "average", "last"] = "best"  # as for `training.evaluate --weights`
     tiles: tuple[int, int] | None = None  # columns and rows, to score images in tiles as well
     seeds: list[int]
     changes: list[str] = []  # KEY=VALUE, of every run

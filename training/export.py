@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, TrainingRecord
 from hybridnet_ros.engine.onnx_engine import OnnxSession
-from training.command import new_parser, reports
+from training.command import add_weights, new_parser, reports
 from training.config import RunConfig
 from training.data.sample import Sample
 from training.data.sources import open_truth
-from training.evaluate import draft_manifest, evaluate, score, scored, summary, torch_engine
+from training.evaluate import draft_manifest, evaluate, load_weights, scored, summary, torch_engine
+from training.evaluation import Trained
 from training.failures import find_failures
 from training.flicker import flicker
 from training.focal import focal
@@ -42,12 +43,13 @@ from training.onnx_file import PartSession, write_onnx
 from training.panel import draw_panel, spread
 from training.parity import ParityError, compare
 from training.run_folder import RunFolder
+from training.scores import passes
 
 PARITY_IMAGES = 12  # of each validation set
 
 
-def export(run: RunFolder, data: Path, output: Path) -> Path:
-    """Write `hybridnet_NAME.onnx` into `output`, and what describes it.
+def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> Path:
+    """Write `hybridnet_NAME.onnx` of some of WEIGHTS into `output`, and what describes it.
 
     Beside an engine, its manifest `.json`, its card `.md` and the card's pictures `.jpg` and `_failures.jpg`; beside a
     network of one task, its `.network.json`.
@@ -59,7 +61,8 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
         ParityError: ONNX Runtime and PyTorch differ by more than the tolerances; nothing was written.
     """
     config = run.config
-    network = run.load_best()
+    network, trained = load_weights(run, weights)
+    claims = scored(config, config.claims)
     manifest, graph = draft_manifest(config), EngineGraph(network, config.engine.depth_range)
     whole = network.has_depth and network.has_labels
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,7 +72,7 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
         manifest = replace(
             manifest,
             onnx_sha256=hashlib.sha256(onnx).hexdigest(),
-            training=training_record(run),
+            training=training_record(trained),
             licence=config.licence,
         )
         session = OnnxSession(onnx, draft, "onnx_cpu", torch.get_num_threads()) if whole else PartSession(onnx)
@@ -77,13 +80,16 @@ def export(run: RunFolder, data: Path, output: Path) -> Path:
             parity = compare(
                 torch_engine(network, config), engine, validation_samples(config, data, PARITY_IMAGES), graph.outputs
             )
-            figures = evaluate(engine, data, scored(config))
-            if whole and config.validation.sequence:
-                figures["flicker"] = flicker(engine, data, config.validation.sequence)
-                figures["focal"] = focal(engine, data, config.validation.sequence)
-            panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
+            figures = evaluate(engine, data, claims)
+            if whole:
+                if config.claims.sequence:
+                    figures["flicker"] = flicker(engine, data, config.claims.sequence)
+                if config.claims.sequence or config.claims.depth:
+                    figures["focal"] = focal(engine, data, config.claims)
+            ends = config.engine.shown_depth
+            panel = draw_panel(engine, validation_samples(config, data, 3), ends) if whole else None
             failures = find_failures(engine, config, data) if whole else []
-            worst = draw_panel(engine, [failure.sample for failure in failures]) if whole else None
+            worst = draw_panel(engine, [failure.sample for failure in failures], ends) if whole else None
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx
@@ -114,33 +120,32 @@ def _describe_part(manifest: Manifest, outputs: Sequence[str], path: Path) -> No
 
 
 def validation_samples(config: RunConfig, data: Path, count: int) -> list[Sample]:
-    """`count` images of each validation set, by their place alone and not by how they look."""
-    validation = scored(config)
+    """`count` images for each task that is reported on, by their place alone and not by how they look."""
     samples: list[Sample] = []
-    if validation.depth is not None:
-        samples += spread(open_truth(validation.depth, data, labels=False, depth=True), count)
-    if validation.labels is not None:
-        samples += spread(open_truth(validation.labels, data, labels=True, depth=False), count)
+    for labels, depth in passes(scored(config, config.claims)):
+        truth, tasks = labels or depth, (labels is not None, depth is not None)
+        assert truth is not None
+        samples += spread(open_truth(truth, data, *tasks), sum(tasks) * count)
     return samples
 
 
-def training_record(run: RunFolder) -> TrainingRecord:
+def training_record(trained: Trained) -> TrainingRecord:
     """Where the weights come from."""
-    config, environment = run.config, run.environment()
+    config, environment = trained.config, trained.environment
     sources = [DataSource(s.path.as_posix(), s.licence, s.origin, s.use) for s in config.data.sources]
     if config.network.weights:
         name = config.network.weights.name
         sources.append(
             DataSource(name, "Apache-2.0", f"timm {config.network.features}, ImageNet-1k", "initial weights")
         )
-    best = max(run.metrics(), key=score)
     return TrainingRecord(
         data=tuple(sources),
         commit=environment["commit"],
         seed=config.seed,
-        steps=best["step"],
+        steps=trained.step,
         recipe=f"training/configs/{config.engine.name}.yaml",
         details={
+            "weights": trained.weights,
             "batch": config.optimiser.batch,
             "torch": environment["torch"],
             "device": environment["gpu"] or "cpu",
@@ -155,7 +160,7 @@ def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -
     """The figures of the manifest of the engine `name`."""
     command = f"python -m training.evaluate {name} --data DATA"
     found: list[Accuracy] = []
-    labels, depth = config.validation.labels, config.validation.depth
+    labels, depth = config.claims.labels, config.claims.depth
     if labels is not None and "labels" in figures:
         about = f"{labels.about} ({labels.path})"
         metrics = ("mean_iou", "global_accuracy", "class_accuracy")
@@ -173,8 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the run's folder, e.g. runs/driving")
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
+    add_weights(parser)
     options = parser.parse_args(arguments)
-    target = export(RunFolder.open(options.run), options.data, options.output)
+    target = export(RunFolder.open(options.run), options.data, options.output, options.weights)
     if target.with_suffix(".network.json").is_file():
         print(f"wrote {target} and its description; with one task it is no engine, the node wants depth and labels")
     else:

@@ -25,11 +25,11 @@ class Failure:
 
 
 def find_failures(engine: Engine, config: RunConfig, data: Path) -> list[Failure]:
-    """The worst validation image of each task, then of each source without depth the frame it is least sure of.
+    """The worst image of each task's truth, then of each source without depth the frame it is least sure of.
 
     Sources without depth are other cameras and other light; nothing says there how far anything is.
     """
-    validation, label_set = scored(config), read_label_set(config.data.label_set)
+    validation, label_set = scored(config, config.claims), read_label_set(config.data.label_set)
     found: list[Failure] = []
     if validation.labels is not None:
         truth = open_truth(validation.labels, data, labels=True, depth=False)

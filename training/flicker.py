@@ -17,7 +17,7 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.perception import perceive
 from hybridnet_ros.engine.steadiness import Steadiness
 from training.command import reports
-from training.config import SequenceConfig
+from training.config import ConfigError, SequenceConfig, ValidationConfig
 from training.data.sample import DataError, image_names, read_image
 from training.sequence import FARTHEST, NEAREST, look_at_sequence
 
@@ -52,6 +52,12 @@ def flicker(engine: Engine, data: Path, sequence: SequenceConfig) -> dict[str, f
     }
 
 
+def _of_config(engine: Engine, data: Path, validation: ValidationConfig) -> dict[str, float]:
+    if validation.sequence is None:
+        raise ConfigError("validation.sequence: the config names no consecutive frames: give them, or another --config")
+    return flicker(engine, data, validation.sequence)
+
+
 def _lines(figures: dict[str, float]) -> list[str]:
     return [
         f"labels of {100 * figures['labels_changed']:.2f} % of the pixels change from frame to frame, "
@@ -62,7 +68,7 @@ def _lines(figures: dict[str, float]) -> list[str]:
 @reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    return look_at_sequence("flicker", __doc__, arguments, flicker, _lines)
+    return look_at_sequence("flicker", __doc__, arguments, _of_config, _lines)
 
 
 if __name__ == "__main__":

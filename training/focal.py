@@ -1,16 +1,16 @@
 """Whether an engine's metres hold when the same scene is resized or cropped.
 
     python -m training.focal driving --data DATA
-    python -m training.focal driving --data DATA --output focal.json
+    python -m training.focal indoor --data DATA --output focal.json
 
 An image that is enlarged, shrunk or cropped was taken, as it were, by another camera in the same place: its focal
 length in pixels is known, so the metres have to stay. Each view of a frame is seen by itself and compared, pixel by
 pixel, with what the engine sees in the whole frame; no truth is needed. The frames are some of the config's
-`validation.sequence`.
+`validation.sequence`, or where it has none, of the images that its depth is scored on.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.perception import View, perceive
 from training.command import reports
-from training.config import SequenceConfig
+from training.config import ConfigError, ValidationConfig
 from training.data.sample import DataError, image_names, read_image
+from training.data.sources import open_truth
+from training.panel import spread
 from training.sequence import FARTHEST, NEAREST, look_at_sequence
 
 FRAMES = 10
@@ -45,8 +47,8 @@ SIGHTS = (
 )
 
 
-def focal(engine: Engine, data: Path, sequence: SequenceConfig) -> dict[str, dict[str, float]]:
-    """Medians over frames that lie evenly in the sequence, for each of SIGHTS by its name.
+def focal(engine: Engine, data: Path, validation: ValidationConfig) -> dict[str, dict[str, float]]:
+    """Medians over FRAMES frames, evenly spread, for each of SIGHTS that shows anything within 80 m, by its name.
 
     Returns:
         depth_ratio: median over the pixels of the depth there / the depth in the whole frame.
@@ -54,24 +56,36 @@ def focal(engine: Engine, data: Path, sequence: SequenceConfig) -> dict[str, dic
         labels_same: share of the pixels with the same label.
 
     Raises:
-        DataError: the frames are missing or cannot be read, or nothing in them is within 80 m.
+        ConfigError: the config names no frames.
+        DataError: the frames are missing or cannot be read.
     """
-    folder = data / sequence.path / "image"
-    names = image_names(folder)
     compared: dict[str, list[dict[str, float]]] = {sight.name: [] for sight in SIGHTS}
-    for name in names[:: max(1, len(names) // FRAMES)][:FRAMES]:
-        image = read_image(folder / f"{name}.jpg")
-        whole = perceive(engine, image, sequence.fx, NEAREST, FARTHEST)
+    for image, fx in _frames(validation, data):
+        whole = perceive(engine, image, fx, NEAREST, FARTHEST)
         for sight in SIGHTS:
-            found = _compare(engine, image, sequence.fx, whole, sight)
+            found = _compare(engine, image, fx, whole, sight)
             if found is not None:
                 compared[sight.name].append(found)
-    if not all(compared.values()):
-        raise DataError(f"nothing in the frames in {folder} is seen within {FARTHEST:g} m: give frames of a scene")
     return {
         name: {key: float(np.median([one[key] for one in found])) for key in found[0]}
         for name, found in compared.items()
+        if found
     }
+
+
+def _frames(validation: ValidationConfig, data: Path) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Images uint8 [H, W, 3] and their focal lengths in px."""
+    sequence, truth = validation.sequence, validation.depth
+    if sequence is not None:
+        folder = data / sequence.path / "image"
+        names = image_names(folder)
+        for name in names[:: max(1, len(names) // FRAMES)][:FRAMES]:
+            yield read_image(folder / f"{name}.jpg"), sequence.fx
+    elif truth is not None:
+        for sample in spread(open_truth(truth, data, labels=False, depth=True), FRAMES):
+            yield sample.image, sample.fx
+    else:
+        raise ConfigError("validation: the config names no frames: give a sequence or depth, or another --config")
 
 
 def _compare(engine: Engine, image: NDArray[np.uint8], fx: float, whole: View, sight: Sight) -> dict[str, float] | None:
@@ -102,6 +116,13 @@ def _resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=way), np.uint8)
 
 
+def _found(engine: Engine, data: Path, validation: ValidationConfig) -> dict[str, dict[str, float]]:
+    figures = focal(engine, data, validation)
+    if not figures:
+        raise DataError(f"nothing in the config's frames is seen within {FARTHEST:g} m: give frames of a scene")
+    return figures
+
+
 def _lines(figures: dict[str, dict[str, float]]) -> list[str]:
     return [
         f"{name:20} metres {found['depth_ratio']:.2f} times those of the whole image, "
@@ -113,7 +134,7 @@ def _lines(figures: dict[str, dict[str, float]]) -> list[str]:
 @reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    return look_at_sequence("focal", __doc__, arguments, focal, _lines)
+    return look_at_sequence("focal", __doc__, arguments, _found, _lines)
 
 
 if __name__ == "__main__":

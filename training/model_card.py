@@ -17,8 +17,8 @@ _TEMPLATE = """\
 
 ![Image, depth and labels of validation images]({{ m.network }}.jpg)
 
-Rows by their place in the validation sets, not by their looks: camera image, depth from 1 m (bright) to 80 m (dark) and
-labels.
+Rows by their place in the validation sets, not by their looks: camera image, depth from \
+{{ "%g m (bright) to %g m"|format(*config.engine.shown_depth) }} (dark) and labels.
 
 | | |
 |---|---|
@@ -34,7 +34,7 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 {% if m.training.details["started_from"] %}; from the weights with the SHA-256 \
 {{ m.training.details["started_from"][:12] }}…{% endif %}\
 {% for again in m.training.details["resumed"] %}; continued from step {{ again.step }} with {{ again.commit[:12] }}\
-{% endfor %} |
+{% endfor %}; kept are the {{ kept }} |
 | Parity with PyTorch | {{ m.parity.images }} real images: labels differ on \
 {{ "%.4f"|format(100 * m.parity.measured["labels_disagreement"]) }} % of pixels, depth by \
 {{ "%.1e"|format(m.parity.measured["depth_abs_rel"]) }} relative |
@@ -45,7 +45,7 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 Measured on this very file by `{{ m.accuracy[0].command }}`, on data that training never saw.
 
 {% if labels -%}
-Labels, {{ config.validation.labels.about }}{% if labels.iou|length != m.labels.names|length %} \
+Labels, {{ config.claims.labels.about }}{% if labels.iou|length != m.labels.names|length %} \
 (the network's {{ m.labels.names|length }} are mapped){% endif %}, full image: \
 **mIoU {{ "%.3f"|format(labels.mean_iou) }}**, global accuracy \
 {{ "%.3f"|format(labels.global_accuracy) }}, class accuracy {{ "%.3f"|format(labels.class_accuracy) }}.
@@ -57,7 +57,7 @@ Labels, {{ config.validation.labels.about }}{% if labels.iou|length != m.labels.
 
 {% endif -%}
 {% if depth -%}
-Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}, \
+Depth, `{{ config.claims.depth.path }}`, {{ config.claims.depth.about }}, \
 {{ "up to %g m"|format(depth.cap_m) if depth.cap_m else "uncapped" }}, full image, the network's own metric scale:
 
 | | AbsRel | SqRel | RMSE (m) | RMSE log | SI log | delta1 | delta2 | delta3 |
@@ -71,7 +71,7 @@ Depth, `{{ config.validation.depth.path }}`, {{ config.validation.depth.about }}
 {% if flicker -%}
 ## From frame to frame
 
-{{ config.validation.sequence.about }}, pixels followed by optical flow: the label of \
+{{ config.claims.sequence.about }}, pixels followed by optical flow: the label of \
 **{{ "%.1f"|format(100 * flicker.labels_changed) }} %** of them changes from one frame to the next, and depth by \
 **{{ "%.1f"|format(100 * flicker.depth_change) }} %** (median; the camera's own motion included). \
 `python -m training.flicker {{ config.engine.name }} --data DATA`
@@ -95,7 +95,9 @@ Medians over {{ focal_frames }} frames, pixel by pixel against the whole image, 
 
 ![Image, depth and labels of the worst images]({{ m.network }}_failures.jpg)
 
-Chosen by score, from above; what a teacher labelled was seen in training, and fails all the same:
+Chosen by score, from above\
+{% if "source of training labels" in failures|join %}; what a teacher labelled was seen in training, and fails all the \
+same{% endif %}:
 
 {% for why in failures -%}
 {{ loop.index }}. {{ why }}
@@ -109,6 +111,12 @@ Chosen by score, from above; what a teacher labelled was seen in training, and f
 {% endfor %}
 {{ limits }}
 """
+
+_KEPT = {
+    "best": "averaged weights that score best on the validation data",
+    "average": "averaged weights of the last step, best on the validation data or not",
+    "last": "weights of the last step, not averaged",
+}
 
 
 def render_card(
@@ -143,5 +151,6 @@ def render_card(
         focal_frames=FRAMES,
         megabytes=size / 1e6,
         about=about.strip(),
+        kept=_KEPT[manifest.training.details["weights"]],
         limits=(heading + limits).strip(),
     )

@@ -25,17 +25,23 @@ _TITLE = 18  # px
 _GREY = 190  # where there is nothing to show
 
 
-def draw_panel(engine: Engine, samples: Sequence[Sample]) -> NDArray[np.uint8]:
-    """Rgb uint8 picture of what `engine` makes of `samples`; sky and what is beyond 80 m are dark in the depth."""
-    palette = engine.manifest.labels.palette()
+def draw_panel(engine: Engine, samples: Sequence[Sample], ends: tuple[float, float]) -> NDArray[np.uint8]:
+    """Rgb uint8 picture of what `engine` makes of `samples`.
+
+    Args:
+        engine: that sees them.
+        samples: a row each.
+        ends: metres, of the depth colours; sky and what is beyond are dark.
+    """
+    palette, (nearest, farthest) = engine.manifest.labels.palette(), ends
     rows = []
     for sample in samples:
         prediction = engine.predict(sample.image[np.newaxis], sample.fx)
         depth, labels = prediction.depth[0], prediction.labels[0]
-        limit_depth(depth, 0.0, FARTHEST, labels, engine.manifest.beyond_labels)
+        limit_depth(depth, 0.0, farthest, labels, engine.manifest.beyond_labels)
         pictures = (
             sample.image,
-            colorize_depth(depth, NEAREST, FARTHEST),
+            colorize_depth(depth, nearest, farthest),
             overlay(sample.image, colorize_labels(labels, palette), 0.6),
         )
         height = round(_WIDTH * sample.image.shape[0] / sample.image.shape[1])

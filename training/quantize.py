@@ -24,8 +24,8 @@ from hybridnet_ros.engine.onnx_engine import OnnxSession
 from hybridnet_ros.engine.quantize import quantize
 from hybridnet_ros.engine.typed_onnx import load_onnx
 from hybridnet_ros.scene.resize import resize_images
-from training.command import add_config_of_engine, new_parser, reports
-from training.config import RunConfig, load_config
+from training.command import add_config_of_engine, config_of_engine, new_parser, reports
+from training.config import ConfigError, RunConfig
 from training.data.label_sets import read_label_set
 from training.data.sources import open_source
 from training.evaluate import evaluate, summary
@@ -36,8 +36,8 @@ from training.parity import ParityError, measure_parity
 IMAGES = 80  # for the scales, from all sources in proportion
 
 LIMITS = {
-    "mean_iou": 0.01,  # points lost on CamVid val
-    "abs_rel": 0.03,  # relative gain on KITTI
+    "mean_iou": 0.01,  # points lost
+    "abs_rel": 0.03,  # relative gain
 }
 
 PARITY_TOLERANCES = {
@@ -59,10 +59,10 @@ neither accuracy nor speed was measured there.
 | | float32 | int8 |
 |---|---|---|
 | File | {base_megabytes:.1f} MB | `{name}.onnx`, {megabytes:.1f} MB, SHA-256 `{sha256}…` |
-| CamVid val, 11 classes: mIoU | {base_camvid[mean_iou]:.3f} | {camvid[mean_iou]:.3f} |
-| global accuracy | {base_camvid[global_accuracy]:.3f} | {camvid[global_accuracy]:.3f} |
-| class accuracy | {base_camvid[class_accuracy]:.3f} | {camvid[class_accuracy]:.3f} |
-| KITTI, accumulated LiDAR: AbsRel | {base_depth[abs_rel]:.3f} | {depth[abs_rel]:.3f} |
+| {labels_of}: mIoU | {base_labels[mean_iou]:.3f} | {own_labels[mean_iou]:.3f} |
+| global accuracy | {base_labels[global_accuracy]:.3f} | {own_labels[global_accuracy]:.3f} |
+| class accuracy | {base_labels[class_accuracy]:.3f} | {own_labels[class_accuracy]:.3f} |
+| {depth_of}: AbsRel | {base_depth[abs_rel]:.3f} | {depth[abs_rel]:.3f} |
 | RMSE (m) | {base_depth[rmse]:.2f} | {depth[rmse]:.2f} |
 | delta1 | {base_depth[delta1]:.3f} | {depth[delta1]:.3f} |
 {flicker}| Licence | {licence} | the same |
@@ -81,8 +81,12 @@ def quantize_engine(name_or_path: str, config: RunConfig, data: Path, output: Pa
     """Write `hybridnet_NAME_int8.onnx`, its manifest `.json` and its card `.md` into `output`.
 
     Raises:
+        ConfigError: the config has no truth of one of the tasks to measure the loss on.
         LossError: it is too much worse than the float32 engine.
     """
+    claims = config.claims
+    if claims.labels is None or claims.depth is None:
+        raise ConfigError("validation: give labels and depth, on which the loss of 8 bits is measured")
     path = find_engine(name_or_path)
     base = load_manifest(path.with_suffix(".json"))
     path = path.with_name(base.onnx)
@@ -104,11 +108,11 @@ def quantize_engine(name_or_path: str, config: RunConfig, data: Path, output: Pa
                 parity = measure_parity(
                     reference, engine, validation_samples(config, data, PARITY_IMAGES), PARITY_TOLERANCES
                 )
-                figures = evaluate(engine, data, config.validation)
-                base_figures = evaluate(reference, data, config.validation)
-                if config.validation.sequence:
+                figures = evaluate(engine, data, claims)
+                base_figures = evaluate(reference, data, claims)
+                if claims.sequence:
                     for each, into in ((engine, figures), (reference, base_figures)):
-                        into["flicker"] = flicker(each, data, config.validation.sequence)
+                        into["flicker"] = flicker(each, data, claims.sequence)
     check_loss(base_figures, figures)
     manifest = replace(manifest, parity=parity, accuracy=accuracy(f"{config.engine.name}_int8", config, figures))
     output.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,8 @@ def quantize_engine(name_or_path: str, config: RunConfig, data: Path, output: Pa
     temporary.write_bytes(content)
     os.replace(temporary, target)
     manifest.save(target.with_suffix(".json"))
-    card = _card(manifest, path, len(images), (len(onnx), len(content)), (base_figures, figures))
+    truths = claims.labels.about, claims.depth.about
+    card = _card(manifest, path, truths, len(images), (len(onnx), len(content)), (base_figures, figures))
     target.with_suffix(".md").write_text(card, encoding="utf-8")
     print(f"float32: {summary(base_figures)}\nint8:    {summary(figures)}")
     return manifest
@@ -147,6 +152,7 @@ def check_loss(base: dict[str, dict[str, Any]], figures: dict[str, dict[str, Any
 def _card(
     manifest: Manifest,
     base: Path,
+    truths: tuple[str, str],
     images: int,
     sizes: tuple[int, int],
     figures: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]],
@@ -160,8 +166,10 @@ def _card(
         base_megabytes=sizes[0] / 1e6,
         megabytes=sizes[1] / 1e6,
         sha256=manifest.onnx_sha256[:16],
-        base_camvid=figures[0]["labels"],
-        camvid=figures[1]["labels"],
+        labels_of=truths[0],
+        depth_of=truths[1],
+        base_labels=figures[0]["labels"],
+        own_labels=figures[1]["labels"],
         base_depth=figures[0]["depth"]["pooled"],
         depth=figures[1]["depth"]["pooled"],
         command=manifest.accuracy[0].command,
@@ -191,7 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_config_of_engine(parser, "names the training and validation folders")
     parser.add_argument("--output", type=Path, default=Path("engines"), help="where to write (default: %(default)s)")
     options = parser.parse_args(arguments)
-    manifest = quantize_engine(options.engine, load_config(options.config), options.data, options.output)
+    config = config_of_engine(options.config, load_manifest(find_engine(options.engine).with_suffix(".json")))
+    manifest = quantize_engine(options.engine, config, options.data, options.output)
     print(f"wrote {options.output / manifest.onnx}, its manifest and its card")
     return 0
 

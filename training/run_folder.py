@@ -87,8 +87,8 @@ class RunFolder:
         return read_label_set(self.config.data.label_set)
 
     def weights_file(self, which: str) -> Path:
-        """The file of the averaged weights of the best validation ("best"), or the last checkpoint ("last")."""
-        return self.path / f"{which}.safetensors"
+        """The file of the best validation's weights ("best"), or the last checkpoint ("average" and "last")."""
+        return self.path / ("best.safetensors" if which == "best" else "last.safetensors")
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write what a resumed run needs.

@@ -1,4 +1,4 @@
-"""What the commands share that look at an engine's answers to the frames of a config's `validation.sequence`."""
+"""What the commands share that look at an engine's answers to frames, in no need of a truth."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from hybridnet_ros.engine import RUNTIMES, open_engine
 from hybridnet_ros.engine.engine import Engine
-from training.command import add_config_of_engine, new_parser
-from training.config import ConfigError, SequenceConfig, load_config
+from training.command import add_config_of_engine, config_of_engine, new_parser
+from training.config import ValidationConfig
 
 NEAREST, FARTHEST = 0.1, 80.0  # metres; depth beyond is not compared
 
@@ -19,7 +19,7 @@ def look_at_sequence(
     name: str,
     description: str | None,
     arguments: Sequence[str] | None,
-    measure: Callable[[Engine, Path, SequenceConfig], Figures],
+    measure: Callable[[Engine, Path, ValidationConfig], Figures],
     say: Callable[[Figures], Iterable[str]],
 ) -> int:
     """The command `python -m training.NAME`: measures, prints what `say` makes of the figures, and writes them.
@@ -36,12 +36,11 @@ def look_at_sequence(
     )
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     options = parser.parse_args(arguments)
-    sequence = load_config(options.config).validation.sequence
-    if sequence is None:
-        raise ConfigError(f"{options.config}: validation.sequence names no frames to look at")
     with open_engine(options.engine, options.runtime) as engine:
-        figures = measure(engine, options.data, sequence)
-        described = {"engine": engine.description, "sequence": sequence.about, **figures}
+        claims = config_of_engine(options.config, engine.manifest).claims
+        figures = measure(engine, options.data, claims)
+        frames = claims.sequence or claims.depth
+        described = {"engine": engine.description, "frames": frames.about if frames else None, **figures}
     print(*say(figures), sep="\n")
     if options.output:
         options.output.write_text(json.dumps(described, indent=2) + "\n")

@@ -14,10 +14,11 @@ import yaml
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
 
 from hybridnet_ros.benchmark.floor import cost
-from hybridnet_ros.engine import open_engine
-from hybridnet_ros.engine.engine import Engine
+from hybridnet_ros.engine import load_manifest, open_engine
+from hybridnet_ros.engine.engine import Engine, shipped_engines
 from tiny import TINY_FX, write_tiny_engine
 from training import evaluate
+from training.command import config_of_engine
 from training.config import (
     NETWORKS,
     ConfigError,
@@ -190,13 +191,34 @@ def test_the_last_weights_are_those_of_the_last_checkpoint(data: Path, run: RunF
     network = run.load_best()
     with torch.no_grad():
         network.upsampling.classify.bias.add_(1)
-    nothing: dict[str, object] = {"average": {}, "objective": {}, "optimiser": {}}
-    run.save_state({"network": network.state_dict(), "step": 7, **nothing})
+    average = {f"module.{name}": 2 * value for name, value in network.state_dict().items()}
+    average["n_averaged"] = torch.tensor(7)
+    nothing: dict[str, object] = {"objective": {}, "optimiser": {}}
+    run.save_state({"network": network.state_dict(), "average": average, "step": 7, **nothing})
     loaded, trained = evaluate.load_weights(run, "last")
     best, averaged = evaluate.load_weights(run, "best")
     assert (trained.weights, trained.step, averaged.weights, averaged.step) == ("last", 7, "best", 4)
     assert trained.sha256 != averaged.sha256 and not loaded.training
     assert torch.equal(loaded.upsampling.classify.bias, best.upsampling.classify.bias + 1)
+    loaded, trained = evaluate.load_weights(run, "average")
+    assert (trained.weights, trained.step) == ("average", 7) and not loaded.training
+    assert torch.equal(loaded.upsampling.classify.bias, 2 * (best.upsampling.classify.bias + 1))
+
+
+@pytest.mark.parametrize("name", sorted(shipped_engines()))
+def test_a_shipped_engine_is_scored_as_its_own_recipe_says(name: str) -> None:
+    config = config_of_engine(None, load_manifest(shipped_engines()[name].with_suffix(".json")))
+    assert config.engine.name == name.removesuffix("_int8")
+    manifest = load_manifest(shipped_engines()[name].with_suffix(".json"))
+    assert config.claims.labels.about in manifest.accuracy[0].dataset
+
+
+def test_an_engine_of_no_known_recipe_needs_a_config(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main([str(write_tiny_engine(tmp_path)), "--data", str(data)]) == 1
+    said = capsys.readouterr().err
+    assert "weights set by hand, which is not here" in said and "--config" in said
 
 
 def test_a_split_that_there_is_not_is_named(data: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_the_command_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     words = [str(write_tiny_engine(tmp_path)), "--data", str(tmp_path), "--config", str(tmp_path / "config.yaml")]
     assert main([*words, "--output", str(tmp_path / "flicker.json")]) == 0
     figures = json.loads((tmp_path / "flicker.json").read_text())
-    assert figures["pairs"] == 1 and figures["sequence"] == "made" and "1 pairs" in capsys.readouterr().out
+    assert figures["pairs"] == 1 and figures["frames"] == "made" and "1 pairs" in capsys.readouterr().out
     assert main([*words[:2], str(tmp_path / "nowhere"), *words[3:]]) == 1
     assert "no *.jpg in" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.swa_utils import AveragedModel
 
-from hybridnet_ros.engine import open_engine
+from hybridnet_ros.engine import load_manifest, open_engine
 from training import evaluate, export, parity, train
 from training.config import ConfigError
+from training.networks.depthwise import depthwise_in_float32
 from training.run_folder import RunFolder
 from training.schedule import learning_rate_factor, moving_average
 
@@ -193,6 +196,42 @@ def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: 
     # The worst image of each task, and of the one source without depth the frame that it is least sure of.
     assert "3. labels_only, a source of training labels: least sure" in card and "\n4. " not in card
     assert cv2.imread(str(engines / "hybridnet_driving_failures.jpg")).shape[1] > 1000
+
+
+def test_an_engine_reports_on_other_data_and_of_other_weights_where_the_run_says_so(
+    finished: Path, engines: Path, data: Path, tmp_path: Path
+) -> None:
+    run, found = tmp_path / "run", {}
+    shutil.copytree(finished, run)
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["reported"] = {
+        "labels": {"kind": "camvid", "path": "camvid", "about": "kept for the end"},
+        "depth": {"kind": "kitti", "path": "kitti", "about": "kept for the end, too", "cap": 4},
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    for weights in ("average", "last"):
+        output = tmp_path / weights
+        assert export.main([str(run), "--data", str(data), "--output", str(output), "--weights", weights]) == 0
+        found[weights] = load_manifest(output / "hybridnet_driving.json")
+        assert found[weights].training.details["weights"] == weights and found[weights].training.steps == 4
+    best = load_manifest(engines / "hybridnet_driving.json")
+    # Of a run's only validation, after the last step, the best weights are the averaged ones of the last step.
+    assert found["average"].onnx_sha256 == best.onnx_sha256 != found["last"].onnx_sha256
+    card = (tmp_path / "last" / "hybridnet_driving.md").read_text()
+    assert "Labels, kept for the end" in card and "kept for the end, too, up to 4 m" in card and "not averaged" in card
+    about = {figure.metric: figure.dataset for figure in found["average"].accuracy}
+    assert about["mean_iou"].startswith("kept for the end (") and about["abs_rel"].startswith("kept for the end, too")
+    assert {f.metric: f.value for f in best.accuracy}["abs_rel"] != {
+        f.metric: f.value for f in found["average"].accuracy
+    }["abs_rel"]
+
+
+def test_a_trainer_on_a_cpu_keeps_depthwise_convolutions_in_float32(data: Path, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml", amp=True))
+    trainer = train.Trainer(run, data, torch.device("cpu"))
+    kinds = {type(layer) for layer in trainer.network.modules() if getattr(layer, "groups", 1) > 1}
+    assert {kind.__module__ for kind in kinds} == {depthwise_in_float32.__module__}
+    assert torch.isfinite(trainer.train_step(next(trainer.batches()))["total"])
 
 
 def test_the_exported_graph_keeps_to_what_tensorrt_takes(engines: Path) -> None:

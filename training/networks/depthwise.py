@@ -16,9 +16,8 @@ def depthwise_in_float32(network: nn.Module) -> None:
     Names and tensors stay as they are, and a layer gives the dtype that it gets.
     """
     for module in network.modules():
-        wide = _WIDE.get(type(module))
-        if wide is not None and module.groups == module.in_channels > 1:
-            module.__class__ = wide
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.__class__ = _WIDE.get(type(module), type(module))
 
 
 class _InFloat32(nn.Conv2d):

@@ -122,7 +122,8 @@ class WeightedLossConfig(_Model):
     label_loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
     ohem_probability: Annotated[float, Field(gt=0, le=1)] = 0.7
     ohem_keep: Annotated[float, Field(gt=0, le=1)] = 0.0625
-    # Classes weigh as their share of the pixels to the power of minus this, from a step on; until then all alike.
+    # Classes weigh as their share of the pixels to the power of minus this, from a step on; until then all alike. What
+    # the weights do to how likely the network finds a class is taken back, see training/objective.py.
     label_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     balance_from: Annotated[int, Field(ge=0)] = 0
     depth: Annotated[float, Field(ge=0)] = 1.0

@@ -120,6 +120,10 @@ class WeightedObjective(Objective):
 
     def _label_loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None, whole: Known) -> Tensor:
         config = self.config
+        if class_weights is not None:
+            # Weights teach scores of a world in which rare classes are as many times more frequent. What the network
+            # learns, and says on the robot, is of the world as it is (logit adjustment, Menon 2021).
+            scores = scores + class_weights.log()[:, None, None]
         if config.label_loss == "cross_entropy":
             return label_loss(scores, labels, class_weights, whole.labelled)
         # Which pixels are hard is found among those at hand, and counts for as much as they are of all labelled ones.

@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from training.config import NETWORKS, NetworkConfig, PaperLossConfig, WeightedLossConfig
-from training.losses import Known, berhu_loss, label_loss, layers_loss, ohem_loss
+from training.losses import Known, berhu_loss, class_weights, label_loss, layers_loss, ohem_loss
 from training.networks import HybridNet, NetworkOutput, build_network
 from training.networks.depth_code import DepthCode
 from training.objective import Objective, PaperObjective, build_objective
@@ -256,6 +256,25 @@ def test_linear_depth_has_a_logarithm_everywhere() -> None:
     for kind, coded in (("linear", 0.5), ("log", np.log(40.0))):
         metres = DepthCode(kind, SCALE).to_metres(torch.tensor(coded), 0.5, 200.0)  # type: ignore[arg-type]
         assert metres.item() == pytest.approx(40.0, rel=1e-5)
+
+
+def test_scores_learnt_under_class_weights_are_of_the_world_as_it_is() -> None:
+    """What no image tells apart is best given the classes' own shares, however the loss weighs the classes."""
+    shares = [0.9, 0.08, 0.02]
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([90, 8, 2])).byte().reshape(1, 10, 10)
+    objective = build_objective(WeightedLossConfig(depth=0), build_network(NetworkConfig(), 3, (64, 64)))
+    scores, weights = torch.zeros(3, requires_grad=True), class_weights(shares, 0.5)
+    optimiser = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        same = NetworkOutput(None, scores[None, :, None, None].expand(1, 3, 5, 5))
+        total = objective(same, labels, torch.full((1, 10, 10), torch.nan), weights)["total"]
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    torch.testing.assert_close(scores.softmax(0).detach(), torch.tensor(shares), atol=2e-3, rtol=0)
 
 
 def test_the_shipped_recipe_reads_as_before() -> None:

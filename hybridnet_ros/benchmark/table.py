@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hybridnet_ros.benchmark.report import BENCHMARK, FORMAT_VERSION
 
-_HEAD = "| network | runtime | batch | p50 (ms) | p95 (ms) | p99 (ms) | images/s | x floor | measured |"
+_HEAD = "| network | camera | runtime | batch | p50 (ms) | p95 (ms) | p99 (ms) | images/s | x floor | measured |"
 
 
 class TableError(Exception):
@@ -30,7 +31,7 @@ def engine_table(folder: Path) -> str:
             continue
         if report["format_version"] != FORMAT_VERSION:
             raise TableError(f"{path} has version {report['format_version']}, expected {FORMAT_VERSION}: measure again")
-        lines += [_line(row, path, folder) for row in report["rows"]]
+        lines += [_line(row, report["size"], path, folder) for row in report["rows"]]
     if not lines:
         raise TableError(f"{folder} holds no measurement of `hybridnet benchmark engine`: keep one with --output")
     return "\n".join([_HEAD, "|" + "---|" * (_HEAD.count("|") - 1), *lines])
@@ -49,9 +50,10 @@ def with_table(text: str, table: str, begin: str, end: str) -> str:
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
-def _line(row: dict[str, Any], path: Path, folder: Path) -> str:
+def _line(row: dict[str, Any], size: Sequence[int], path: Path, folder: Path) -> str:
     cells = (
         row["network"],
+        "{}x{}".format(*size),
         row["runtime"],
         str(row["batch"]),
         *(f"{row[key]:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms", "images_per_s")),

@@ -21,7 +21,12 @@ def row(**changes: object) -> dict[str, object]:
 def measured(tmp_path: Path) -> Path:
     folder = tmp_path / "engines" / "measured"
     folder.mkdir(parents=True)
-    report = {"benchmark": "engine", "format_version": 1, "rows": [row(), row(batch=4, floor_ratio=1.5)]}
+    report = {
+        "benchmark": "engine",
+        "format_version": 1,
+        "size": [64, 48],
+        "rows": [row(), row(batch=4, floor_ratio=1.5)],
+    }
     (folder / "machine.json").write_text(json.dumps(report))
     (folder / "demo.json").write_text("{}")
     return folder
@@ -31,7 +36,7 @@ def test_a_line_for_every_row_with_its_file(measured: Path) -> None:
     lines = engine_table(measured).splitlines()
     assert len(lines) == 4
     assert lines[2] == (
-        "| net | onnx_cpu | 1 | 1.2 | 2.0 | 3.0 | 123.5 |  | [machine](engines/measured/machine.json) |"
+        "| net | 64x48 | onnx_cpu | 1 | 1.2 | 2.0 | 3.0 | 123.5 |  | [machine](engines/measured/machine.json) |"
     )
     assert "| 4 |" in lines[3] and "| 1.50 |" in lines[3]
 

@@ -97,3 +97,16 @@ def test_a_batch_is_its_images_one_by_one(driving: Engine, frames: list[Frame]) 
         single = driving.predict(images[index : index + 1], fx)
         assert np.mean(single.labels[0] != batch.labels[index]) < 1e-3
         np.testing.assert_allclose(single.depth[0], batch.depth[index], rtol=1e-2)
+
+
+def test_the_indoor_engine_knows_the_room_on_its_card() -> None:
+    """The first row of the card's picture begins with a camera image that is 560 px wide, of NYUv2's test split."""
+    path = shipped_engines()["indoor"]
+    image = cv2.imread(str(path.with_suffix(".jpg")))[:420, :560, ::-1]
+    with open_engine("indoor", runtime="onnx_cpu") as engine:
+        names = engine.manifest.labels.names
+        seen = engine.predict(np.ascontiguousarray(image)[np.newaxis], 518.9 * 560 / 640)
+    assert len(names) == 40 and names[:2] == ("wall", "floor")
+    shares = np.bincount(seen.labels.ravel(), minlength=40) / seen.labels.size
+    assert shares[names.index("wall")] > 0.1 and np.count_nonzero(shares > 0.01) >= 4
+    assert 0.5 < np.percentile(seen.depth, 1) < np.percentile(seen.depth, 99) < 10

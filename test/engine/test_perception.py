@@ -23,8 +23,10 @@ def test_a_batch_gives_what_each_picture_gives_alone(name: str, tmp_path: Path) 
         together = perceive_batch(engine, pictures, fx, 2.0, 60.0)
         for view, picture, one_fx in zip(together, pictures, fx, strict=True):
             alone = perceive(engine, picture, one_fx, 2.0, 60.0)
-            for what in ("depth", "labels", "confidence"):
-                np.testing.assert_array_equal(getattr(view, what), getattr(alone, what), what)
+            # ONNX Runtime may add up the parts of a batch in another order than those of one picture.
+            np.testing.assert_allclose(view.depth, alone.depth, rtol=0 if name == "tiny" else 1e-4)
+            assert np.mean(view.labels != alone.labels) <= (0 if name == "tiny" else 1e-3)
+            assert np.abs(view.confidence.astype(int) - alone.confidence).max() <= (0 if name == "tiny" else 1)
         plain = engine.predict(pictures[1][np.newaxis])
         np.testing.assert_array_equal(perceive(engine, pictures[1], None, 0.0, 1e9).labels, plain.labels[0])
         finite = np.isfinite(together[1].depth)

@@ -100,6 +100,7 @@ def draft_manifest(config: RunConfig) -> Manifest:
         fx=engine.fx,
         depth_range=engine.depth_range,
         beyond=tuple(engine.beyond),
+        shown_depth=engine.shown_depth,
         training=TrainingRecord(data=(), commit="", seed=config.seed, steps=0, recipe=""),
         licence=config.licence,
         accuracy=(),

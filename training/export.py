@@ -86,10 +86,9 @@ def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> P
                     figures["flicker"] = flicker(engine, data, config.claims.sequence)
                 if config.claims.sequence or config.claims.depth:
                     figures["focal"] = focal(engine, data, config.claims)
-            ends = config.engine.shown_depth
-            panel = draw_panel(engine, validation_samples(config, data, 3), ends) if whole else None
+            panel = draw_panel(engine, validation_samples(config, data, 3)) if whole else None
             failures = find_failures(engine, config, data) if whole else []
-            worst = draw_panel(engine, [failure.sample for failure in failures], ends) if whole else None
+            worst = draw_panel(engine, [failure.sample for failure in failures]) if whole else None
     manifest = replace(manifest, parity=parity, accuracy=accuracy(config.engine.name, config, figures))
     output.mkdir(parents=True, exist_ok=True)
     target = output / manifest.onnx

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridnet_ros.engine.engine import Engine
-from hybridnet_ros.scene.colors import colorize_depth, colorize_labels, overlay
+from hybridnet_ros.scene.colors import SHOWN_DEPTH, colorize_depth, colorize_labels, overlay
 from hybridnet_ros.scene.depth import limit_depth
 from training.config import ValidationConfig
 from training.data.sample import Sample, Samples
 from training.data.sources import open_truth
 from training.scores import LabelScores, passes
 
-NEAREST, FARTHEST = 1.0, 80.0  # metres, the ends of the depth colours
 _WIDTH = 560  # px, of each picture of a panel
 _SMALL = 132  # px, of each picture of a figure
 _GAP = 6  # px
@@ -25,15 +24,9 @@ _TITLE = 18  # px
 _GREY = 190  # where there is nothing to show
 
 
-def draw_panel(engine: Engine, samples: Sequence[Sample], ends: tuple[float, float]) -> NDArray[np.uint8]:
-    """Rgb uint8 picture of what `engine` makes of `samples`.
-
-    Args:
-        engine: that sees them.
-        samples: a row each.
-        ends: metres, of the depth colours; sky and what is beyond are dark.
-    """
-    palette, (nearest, farthest) = engine.manifest.labels.palette(), ends
+def draw_panel(engine: Engine, samples: Sequence[Sample]) -> NDArray[np.uint8]:
+    """Rgb uint8 picture of what `engine` makes of `samples`, a row each; sky and what is beyond are dark."""
+    palette, (nearest, farthest) = engine.manifest.labels.palette(), engine.manifest.shown_depth
     rows = []
     for sample in samples:
         prediction = engine.predict(sample.image[np.newaxis], sample.fx)
@@ -143,7 +136,7 @@ def _shrunk(picture: NDArray[np.uint8] | None, height: int) -> NDArray[np.uint8]
 def _depth_ends(sample: Sample) -> tuple[float, float]:
     """Nearest and farthest metres that are true in the image, the ends of its depth colours."""
     known = sample.depth[np.isfinite(sample.depth)] if sample.depth is not None else np.empty(0)
-    return (float(known.min()), float(known.max())) if known.size and known.min() < known.max() else (NEAREST, FARTHEST)
+    return (float(known.min()), float(known.max())) if known.size and known.min() < known.max() else SHOWN_DEPTH
 
 
 def _title(text: str) -> NDArray[np.uint8]:

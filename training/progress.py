@@ -69,12 +69,10 @@ class Progress:
             self.bar.write(text)
 
 
-def validation_pictures(
-    engine: Engine, data: Path, validation: ValidationConfig, ends: tuple[float, float]
-) -> NDArray[np.uint8]:
-    """Some images of the validation data beside what `engine` makes of them, depth between two `ends` in metres."""
+def validation_pictures(engine: Engine, data: Path, validation: ValidationConfig) -> NDArray[np.uint8]:
+    """Some images of the validation data beside what `engine` makes of them."""
     truth = validation.labels or validation.depth
     assert truth is not None
     samples = open_truth(truth, data, labels=validation.labels is not None, depth=validation.labels is None)
     places = np.unique(np.linspace(0, len(samples) - 1, _PICTURES).round().astype(int))
-    return draw_panel(engine, [samples[int(place)] for place in places], ends)
+    return draw_panel(engine, [samples[int(place)] for place in places])

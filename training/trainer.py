@@ -259,7 +259,7 @@ class Trainer:
         assert isinstance(network, HybridNet)
         engine, what = torch_engine(network, self.config), scored(self.config)
         figures = evaluate(engine, self.data, what)
-        pictures = validation_pictures(engine, self.data, what, self.config.engine.shown_depth)
+        pictures = validation_pictures(engine, self.data, what)
         progress.validated(self.step, figures, summary(figures), pictures)
         if score(figures) > max([-np.inf, *map(score, self.run.metrics())]):
             self.run.save_best(network)

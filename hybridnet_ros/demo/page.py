@@ -17,7 +17,6 @@ from hybridnet_ros.engine import Manifest
 from hybridnet_ros.node.recorder import Answer
 from hybridnet_ros.pages import css, depth_key, encode, render
 from hybridnet_ros.pages.charts import Chart, chart
-from hybridnet_ros.pages.page import FARTHEST, NEAREST
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels, overlay
 from hybridnet_ros.scene.labels import LabelSet
 from hybridnet_ros.scene.metrics import DepthMetrics
@@ -47,9 +46,9 @@ def write_page(
         result=result,
         date=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M %Z"),
         cards=_cards(result),
-        key=depth_key(),
+        key=depth_key(manifest.shown_depth),
         classes=_classes([answers[index].labels for index in shown], manifest.labels),
-        frames=[_pictures(index, frames[index], answers[index], manifest.labels) for index in shown],
+        frames=[_pictures(index, frames[index], answers[index], manifest) for index in shown],
         chart=_chart(result),
         identity=_identity(result, manifest),
         note=_NOTE,
@@ -77,10 +76,10 @@ def _cards(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def _pictures(index: int, frame: Frame, answer: Answer, labels: LabelSet) -> dict[str, Any]:
+def _pictures(index: int, frame: Frame, answer: Answer, manifest: Manifest) -> dict[str, Any]:
     """One row of pictures with what stands below them."""
     height, width = answer.labels.shape
-    color = colorize_labels(answer.labels, labels.palette())
+    color = colorize_labels(answer.labels, manifest.labels.palette())
     metrics = DepthMetrics()
     metrics.add(answer.depth, frame.lidar)
     abs_rel = metrics.pooled()["abs_rel"]
@@ -89,7 +88,7 @@ def _pictures(index: int, frame: Frame, answer: Answer, labels: LabelSet) -> dic
         "width": width,
         "height": height,
         "image": encode(frame.image),
-        "depth": encode(colorize_depth(answer.depth, NEAREST, FARTHEST)),
+        "depth": encode(colorize_depth(answer.depth, *manifest.shown_depth)),
         "labels": encode(overlay(frame.image, color, 0.6)),
         "abs_rel": None if math.isnan(abs_rel) else f"{abs_rel:.3f}",
         "confidence": f"{answer.confidence.mean() / 255:.2f}",

@@ -20,6 +20,7 @@ from typing import Any
 import jsonschema
 
 from hybridnet_ros.engine.errors import ManifestError
+from hybridnet_ros.scene.colors import SHOWN_DEPTH
 from hybridnet_ros.scene.labels import LabelError, LabelSet
 
 FORMAT_VERSION = 1
@@ -98,6 +99,7 @@ class Manifest:
         accuracy: measured on validation data.
         parity: measured at export.
         precision: number format of the weights.
+        shown_depth: metres at the near and the far end of the colours of its depth pictures.
         format_version: version of this format.
     """
 
@@ -114,6 +116,7 @@ class Manifest:
     accuracy: tuple[Accuracy, ...]
     parity: Parity
     precision: str = "float32"
+    shown_depth: tuple[float, float] = SHOWN_DEPTH
     format_version: int = FORMAT_VERSION
 
     @property
@@ -146,6 +149,7 @@ class Manifest:
                 "input": InputSpec(**data["input"]),
                 "depth_range": tuple(data["depth_range"]),
                 "beyond": tuple(data["beyond"]),
+                "shown_depth": tuple(data.get("shown_depth", SHOWN_DEPTH)),
                 "training": TrainingRecord(**training),
                 "accuracy": tuple(Accuracy(**figure) for figure in data["accuracy"]),
                 "parity": Parity(**data["parity"]),
@@ -239,10 +243,11 @@ def _problems(data: Any) -> list[str]:
     for side in ("height", "width"):
         if sizes[side] % sizes["multiple"]:
             problems.append(f"input.{side}: {sizes[side]} is not a multiple of input.multiple, {sizes['multiple']}")
-    nearest, farthest = data["depth_range"]
-    if not nearest < farthest:
-        problems.append(f"depth_range: expected the least depth first, got {nearest} and {farthest}")
-    for place, number in (("fx", data["fx"]), ("depth_range[1]", farthest)):
+    ranges = {name: data[name] for name in ("depth_range", "shown_depth") if name in data}
+    for name, (nearest, farthest) in ranges.items():
+        if not nearest < farthest:
+            problems.append(f"{name}: expected the least depth first, got {nearest} and {farthest}")
+    for place, number in (("fx", data["fx"]), *((f"{name}[1]", ends[1]) for name, ends in ranges.items())):
         if not math.isfinite(number):
             problems.append(f"{place}: {number} is not finite")
     problems += [

@@ -57,6 +57,7 @@ class Answer:
         info: the CameraInfo of this image, if known.
         camera: the pinhole camera made of it.
         classes: what the labels mean.
+        shown_depth: metres at the ends of the engine's depth colours.
         settings: the parameters that hold for this frame.
     """
 
@@ -66,6 +67,7 @@ class Answer:
     info: Any | None
     camera: CameraModel | None
     classes: LabelSet
+    shown_depth: tuple[float, float]
     settings: Settings
 
     @cached_property
@@ -177,7 +179,7 @@ class Outputs:
         if name == "segmentation/color":
             return fill_image(Image(), colorize_labels(answer.mask, _palette(answer.classes)), "rgb8", header)
         if name == "depth/color":
-            colors = colorize_depth(answer.view.depth, settings.color_min_depth, settings.color_max_depth)
+            colors = colorize_depth(answer.view.depth, *settings.depth_colors(answer.shown_depth))
             return fill_image(Image(), colors, "rgb8", header)
         assert name == "points" and camera is not None, "`publish` leaves it out without a camera"
         view = answer.view

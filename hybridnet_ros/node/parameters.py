@@ -117,10 +117,10 @@ class Settings:
         0.0, "Probability below which a pixel of the mask is unlabelled (255); 0 labels all.", Effect.FRAME, (0.0, 1.0)
     )
     color_min_depth: float = parameter(
-        1.0, "Depth in metres at the near end of the colours of depth/color.", Effect.FRAME, (0.01, 1e4)
+        0.0, "Depth in metres at the near end of the colours of depth/color; 0: the engine's.", Effect.FRAME, (0.0, 1e4)
     )
     color_max_depth: float = parameter(
-        80.0, "Depth in metres at the far end of the colours of depth/color.", Effect.FRAME, (0.01, 1e4)
+        0.0, "Depth in metres at the far end of the colours of depth/color; 0: the engine's.", Effect.FRAME, (0.0, 1e4)
     )
     image_timeout: float = parameter(
         5.0, "Seconds without an image after which the node warns; 0 never warns.", Effect.FRAME, (0.0, 3600.0)
@@ -154,6 +154,16 @@ class Settings:
         1.0, "Seconds from one message on /diagnostics to the next.", Effect.START, (0.1, 60.0)
     )
 
+    def depth_colors(self, shown: tuple[float, float]) -> tuple[float, float]:
+        """Metres at the ends of the depth colours, where the engine would show `shown`.
+
+        An end of the engine's that lies on the wrong side of the one that was set is moved to half or twice that.
+        """
+        near, far = self.color_min_depth or shown[0], self.color_max_depth or shown[1]
+        if near >= far:
+            return (near, 2 * near) if self.color_min_depth else (far / 2, far)
+        return near, far
+
     def check(self) -> None:
         """Raises ParameterError for values that ranges alone cannot exclude."""
         for row in fields(self):
@@ -164,7 +174,8 @@ class Settings:
             if unknown:
                 raise ParameterError(f"{row.name} is {unknown[0]!r}: choose one of {', '.join(choices)}")
         for low, high in (("min_depth", "max_depth"), ("color_min_depth", "color_max_depth")):
-            if not getattr(self, low) < getattr(self, high):
+            engines = low == "color_min_depth" and 0 in (self.color_min_depth, self.color_max_depth)
+            if not (engines or getattr(self, low) < getattr(self, high)):
                 raise ParameterError(
                     f"{low} ({getattr(self, low)} m) must be less than {high} ({getattr(self, high)} m)"
                 )

@@ -165,7 +165,8 @@ class Pipeline:
 
     def _publish(self, one: _Decoded, view: View, engine: Engine, settings: Settings) -> None:
         frame, camera, header = one.frame, one.camera, one.frame.message.header
-        answer = Answer(header, one.rgb, view, one.info, one.model, engine.manifest.labels, settings)
+        manifest = engine.manifest
+        answer = Answer(header, one.rgb, view, one.info, one.model, manifest.labels, manifest.shown_depth, settings)
         missing = camera.outputs.publish(answer, one.wanted)
         if missing:
             self._say_once(camera, f"not published without CameraInfo: {', '.join(missing)}")

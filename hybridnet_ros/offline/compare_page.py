@@ -19,6 +19,9 @@ from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
 
 def write_comparison(comparison: Comparison, found: Disagreements | None, path: Path) -> None:
     """Write the page to `path`; `found` is what the predictions themselves say, if they are still there."""
+    # One key for the pictures of both.
+    ends = [side.engine.shown_depth for side in (comparison.a, comparison.b)]
+    shown = min(near for near, _ in ends), max(far for _, far in ends)
     pairs = {Key(pair.a.stream, pair.a.stamp_ns): pair for pair in comparison.pairs}
     render(
         path,
@@ -29,9 +32,11 @@ def write_comparison(comparison: Comparison, found: Disagreements | None, path: 
         found=found,
         found_depth=NOTHING if found is None or found.depth is None else f"{found.depth:.4f}",
         frames=[
-            _frame(comparison, pairs[key], each) for key, each in (found.shown.items() if found else ()) if key in pairs
+            _frame(comparison, pairs[key], each, shown)
+            for key, each in (found.shown.items() if found else ())
+            if key in pairs
         ],
-        key=depth_key(),
+        key=depth_key(shown),
         curves=_curves(comparison),
         curves_left_out=max(0, len(comparison.a.streams) - MOST_CURVES),
         furthest=[
@@ -54,15 +59,15 @@ def _side(letter: str, evaluation: Evaluation) -> dict[str, str]:
     }
 
 
-def _frame(comparison: Comparison, pair: Pair, each: Disagreement) -> dict[str, Any]:
+def _frame(comparison: Comparison, pair: Pair, each: Disagreement, shown: tuple[float, float]) -> dict[str, Any]:
     place = frame_place(comparison.a, pair.a)
     pictures = []
     if each.a is not None and each.b is not None:
         engines = comparison.a.engine, comparison.b.engine
         pictures = [
             _picture("depth: white is a factor of 2 apart or more", _depth_apart(each.a, each.b), place),
-            _picture("A: depth", colorize_depth(each.a.depth), place),
-            _picture("B: depth", colorize_depth(each.b.depth), place),
+            _picture("A: depth", colorize_depth(each.a.depth, *shown), place),
+            _picture("B: depth", colorize_depth(each.b.depth, *shown), place),
             _picture("labels: white is where they differ", _gray(each.a.labels != each.b.labels), place, ".png"),
             _picture("A: labels", _labels(each.a, engines[0]), place, ".png"),
             _picture("B: labels", _labels(each.b, engines[1]), place, ".png"),

@@ -170,7 +170,7 @@ class Worker:
             job.bag_path(item),
             job.record_path(item),
             job.tasks[item.task].stream.namespace,
-            self.engine.manifest.labels,
+            self.engine.manifest,
             job.settings.min_confidence,
             job.outputs,
         )

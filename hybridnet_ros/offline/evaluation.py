@@ -21,6 +21,7 @@ from typing import Any
 
 from hybridnet_ros.offline.figures import Figures, FrameFigures
 from hybridnet_ros.offline.plain import PlainError, from_plain, to_plain, write_json
+from hybridnet_ros.scene.colors import SHOWN_DEPTH
 
 FORMAT_VERSION = 2
 FILE_NAME = "evaluation.json"
@@ -56,6 +57,7 @@ class EngineRecord:
         label_set: name of its label set; `class_names` and `class_colors` (rgb) in the order of the class ids.
         licence: of the weights.
         trained: recipe, steps, seed and commit in one line.
+        shown_depth: metres at the ends of the depth colours.
     """
 
     name: str
@@ -71,6 +73,7 @@ class EngineRecord:
     class_colors: tuple[tuple[int, int, int], ...]
     licence: str
     trained: str
+    shown_depth: tuple[float, float] = SHOWN_DEPTH
 
 
 @dataclass(frozen=True)

@@ -68,16 +68,16 @@ def write_pictures(job: Job, worker: Worker, summary: Summary) -> Evaluation:
 def draw(job: Job, worker: Worker, ready: Ready, view: View, number: int) -> dict[str, NDArray[np.uint8]]:
     """The pictures, rgb, that there are of one frame, by the names in evaluation.PICTURES."""
     mask = view.mask(job.settings.min_confidence)
-    palette = worker.engine.manifest.labels.palette()
+    manifest = worker.engine.manifest
     pictures = {
         "image": ready.rgb,
-        "depth": colorize_depth(view.depth),
-        "labels": overlay(ready.rgb, colorize_labels(mask, palette)),
+        "depth": colorize_depth(view.depth, *manifest.shown_depth),
+        "labels": overlay(ready.rgb, colorize_labels(mask, manifest.labels.palette())),
     }
     pictures = {name: _shrink(picture) for name, picture in pictures.items()}
     size = pictures["image"].shape[1::-1]
     if ready.depth is not None:
-        pictures["reference_depth"] = _reference_depth(ready.depth, size)
+        pictures["reference_depth"] = _reference_depth(ready.depth, size, manifest.shown_depth)
     labels = job.tasks[number].labels
     if ready.labels is not None and labels is not None:
         truth = cv2.resize(ready.labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
@@ -86,8 +86,10 @@ def draw(job: Job, worker: Worker, ready: Ready, view: View, number: int) -> dic
     return pictures
 
 
-def _reference_depth(truth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
-    colors = colorize_depth(truth)
+def _reference_depth(
+    truth: NDArray[np.float32], size: tuple[int, int], shown: tuple[float, float]
+) -> NDArray[np.uint8]:
+    colors = colorize_depth(truth, *shown)
     if np.mean(np.isfinite(truth)) < _SPARSE:
         shrink = max(1.0, truth.shape[1] / size[0])
         colors = np.asarray(cv2.dilate(colors, np.ones((round(2 * shrink) + 1,) * 2, np.uint8)), np.uint8)

@@ -50,7 +50,7 @@ _Reader = Callable[[Any, str], Any]
 
 
 def from_plain(kind: type[_T], data: Any, place: str = "") -> _T:
-    """The `kind` that `to_plain` made `data` of; unknown keys are left out.
+    """The `kind` that `to_plain` made `data` of; unknown keys are left out, fields with a default may be missing.
 
     Raises:
         PlainError: a key is missing or of another type; says where.
@@ -69,7 +69,9 @@ def _reader(kind: Any) -> _Reader:
         return _tuple(_reader(inside[0]) if every else None, [] if every else [_reader(each) for each in inside])
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return _object(kind, {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)})
+        every_field = dataclasses.fields(kind)
+        needed = {field.name for field in every_field if field.default is dataclasses.MISSING}
+        return _object(kind, {field.name: _reader(hints[field.name]) for field in every_field}, needed)
     return _scalar(kind)
 
 
@@ -89,14 +91,14 @@ def _tuple(every: _Reader | None, each: list[_Reader]) -> _Reader:
     return read
 
 
-def _object(kind: Any, readers: dict[str, _Reader]) -> _Reader:
+def _object(kind: Any, readers: dict[str, _Reader], needed: set[str]) -> _Reader:
     def read(data: Any, place: str) -> Any:
         if not isinstance(data, Mapping):
             raise PlainError(f"{place}: expected an object, got {data!r}")
-        if missing := [name for name in readers if name not in data]:
+        if missing := [name for name in readers if name in needed and name not in data]:
             raise PlainError(f"{place or 'top level'}: {', '.join(missing)} missing")
         start = f"{place}." if place else ""
-        return kind(**{name: reader(data[name], start + name) for name, reader in readers.items()})
+        return kind(**{name: reader(data[name], start + name) for name, reader in readers.items() if name in data})
 
     return read
 

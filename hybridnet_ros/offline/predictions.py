@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from hybridnet_ros.engine import Manifest
 from hybridnet_ros.engine.perception import UNLABELLED, View
 from hybridnet_ros.messages import camera_info_fields, cloud_fields, image_fields, make_points
 from hybridnet_ros.offline.bag import typestore
@@ -18,7 +19,6 @@ from hybridnet_ros.offline.streams import CAMERA_INFO
 from hybridnet_ros.scene.camera import CameraModel
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
 from hybridnet_ros.scene.depth import depth_to_millimetres
-from hybridnet_ros.scene.labels import LabelSet
 
 _IMAGE, _POINTS, _LABELS = "sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2", "vision_msgs/msg/LabelInfo"
 _NODE = "hybridnet"
@@ -45,7 +45,7 @@ class PredictionWriter:
     """Writes one MCAP file, a part of a prediction bag; `finish_bag` makes a bag of them."""
 
     def __init__(
-        self, path: Path, record: Path, namespace: str, labels: LabelSet, min_confidence: float, outputs: Outputs
+        self, path: Path, record: Path, namespace: str, engine: Manifest, min_confidence: float, outputs: Outputs
     ) -> None:
         """Begins the file `path`, there only after `close`, and its metadata `record`."""
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -57,7 +57,7 @@ class PredictionWriter:
         self._prefix = f"{namespace.rstrip('/')}/{_NODE}"
         self._outputs = outputs
         self._min_confidence = min_confidence
-        self._labels, self._palette = labels, labels.palette()
+        self._engine, self._palette = engine, engine.labels.palette()
         # Version 8 of the metadata is read by every ROS 2 distribution.
         self._writer = Writer(self._folder, version=8, storage_plugin=StoragePlugin.MCAP)
         if outputs.compress:
@@ -84,7 +84,7 @@ class PredictionWriter:
         }
         if self._outputs.colors:
             images["segmentation/color"] = image_fields(colorize_labels(mask, self._palette), "rgb8")
-            images["depth/color"] = image_fields(colorize_depth(view.depth), "rgb8")
+            images["depth/color"] = image_fields(colorize_depth(view.depth, *self._engine.shown_depth), "rgb8")
         for name, fields in images.items():
             self._write(name, _IMAGE, frame.recorded_ns, header, fields)
         if self._outputs.points and camera is not None:
@@ -95,7 +95,7 @@ class PredictionWriter:
     def write_labels(self, start_ns: int) -> None:
         """Writes the names of the classes, latched; once in a bag, at its beginning."""
         make = self._types.types["vision_msgs/msg/VisionClass"]
-        names = [*enumerate(self._labels.names), (UNLABELLED, "unlabelled")]
+        names = [*enumerate(self._engine.labels.names), (UNLABELLED, "unlabelled")]
         fields = {"class_map": [make(*each) for each in names], "threshold": self._min_confidence}
         header = self._make_header(start_ns, "")
         self._write("segmentation/label_info", _LABELS, start_ns, header, fields, latched=True)

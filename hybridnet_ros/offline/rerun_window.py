@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from hybridnet_ros.engine import Manifest
 from hybridnet_ros.messages import make_points
 from hybridnet_ros.offline.seeing import Seen
-from hybridnet_ros.scene.labels import LabelSet
 
 _CAMERA = "camera"
 _IMAGE, _DEPTH, _LABELS, _CONFIDENCE = (f"{_CAMERA}/{name}" for name in ("image", "depth", "labels", "confidence"))
 _POINTS, _TIMELINE = "points", "stamp"
-_FAR_M = 80.0
 
 
 class RerunError(Exception):
@@ -24,12 +23,12 @@ class RerunError(Exception):
 class RerunWindow:
     """A window of the rerun viewer, or a file for it; use it for one recording."""
 
-    def __init__(self, name: str, labels: LabelSet, save: Path | None, every: int) -> None:
+    def __init__(self, name: str, engine: Manifest, save: Path | None, every: int) -> None:
         """Opens the window.
 
         Args:
             name: title of the recording.
-            labels: names and colours of the classes.
+            engine: knows names and colours of the classes, and how far its depth goes.
             save: write to this .rrd file and open no window.
             every: points of every so many rows and columns.
 
@@ -42,6 +41,7 @@ class RerunWindow:
         except ImportError:
             raise RerunError("looking at a recording needs the package rerun-sdk: pip install rerun-sdk") from None
         self._rerun = rerun
+        self._far = engine.shown_depth[1]
         self._every = every
         self._stream = rerun.RecordingStream("hybridnet")
         if save is not None:
@@ -56,6 +56,7 @@ class RerunWindow:
                 ) from error
         self._stream.send_recording_name(name)
         self._stream.send_blueprint(_layout())
+        labels = engine.labels
         classes = [(number, *each) for number, each in enumerate(zip(labels.names, labels.colors, strict=True))]
         self._stream.log(
             "/", rerun.AnnotationContext([*classes, (labels.ignore, "unlabelled", (0, 0, 0))]), static=True
@@ -70,7 +71,7 @@ class RerunWindow:
         log(_IMAGE, rerun.Image(seen.rgb).compress(jpeg_quality=90))
         # 0 is no depth to rerun; infinite ones would stretch its colours.
         depth = np.where(np.isfinite(view.depth), view.depth, np.float32(0))
-        log(_DEPTH, rerun.DepthImage(depth, meter=1.0, depth_range=(0.0, _FAR_M), colormap="turbo"))
+        log(_DEPTH, rerun.DepthImage(depth, meter=1.0, depth_range=(0.0, self._far), colormap="turbo"))
         log(_LABELS, rerun.SegmentationImage(view.labels))
         log(_CONFIDENCE, rerun.Image(view.confidence, "L"))
         if seen.camera is not None:

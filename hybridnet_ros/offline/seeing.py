@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.engine import Engine
+from hybridnet_ros.engine import Engine, Manifest
 from hybridnet_ros.engine.perception import View, perceive
 from hybridnet_ros.messages import MessageError, camera_model
 from hybridnet_ros.offline.sources import Source, open_stream
@@ -96,16 +96,16 @@ class Recording:
         return CameraModel(width, height, fx, fx, (width - 1) / 2, (height - 1) / 2) if fx else None
 
 
-def side_by_side(seen: Seen, palette: NDArray[np.uint8], width: int = 1920) -> NDArray[np.uint8]:
+def side_by_side(seen: Seen, engine: Manifest, width: int = 1920) -> NDArray[np.uint8]:
     """Image, depth and labels in one picture of at most `width` px, uint8 [H, W, 3] rgb with even sides.
 
     Args:
         seen: what to show.
-        palette: uint8 [256, 3], colours of the labels.
+        engine: knows the colours of labels and depth.
         width: px.
     """
-    labels = overlay(seen.rgb, colorize_labels(seen.view.labels, palette), 0.6)
-    pictures = [seen.rgb, colorize_depth(seen.view.depth), labels]
+    labels = overlay(seen.rgb, colorize_labels(seen.view.labels, engine.labels.palette()), 0.6)
+    pictures = [seen.rgb, colorize_depth(seen.view.depth, *engine.shown_depth), labels]
     height, full_width = seen.rgb.shape[:2]
     stacked = full_width >= _STACKED_FROM * height
     whole = np.concatenate(pictures, axis=0 if stacked else 1)

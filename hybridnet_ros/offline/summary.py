@@ -135,6 +135,7 @@ def engine_record(name: str, manifest: Manifest, description: str, runtime: str,
         class_colors=manifest.labels.colors,
         licence=manifest.licence,
         trained=f"{training.recipe}, {training.steps} steps, seed {training.seed}, commit {training.commit[:10]}",
+        shown_depth=manifest.shown_depth,
     )
 
 

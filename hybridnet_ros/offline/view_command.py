@@ -104,10 +104,9 @@ def _write_video(recording: Recording, engine: Engine, arguments: argparse.Names
     from hybridnet_ros.offline.seeing import side_by_side
     from hybridnet_ros.offline.video import VideoFile
 
-    palette = engine.manifest.labels.palette()
     with VideoFile(arguments.mp4) as video:
         for seen in recording.look(engine, arguments.min_depth, arguments.max_depth, arguments.frames):
-            video.add(side_by_side(seen, palette, arguments.width), seen.stamp_ns)
+            video.add(side_by_side(seen, engine.manifest, arguments.width), seen.stamp_ns)
             progress.show(_state(recording, arguments, video.frames))
     return video.frames
 
@@ -116,7 +115,7 @@ def _show(recording: Recording, engine: Engine, arguments: argparse.Namespace, p
     from hybridnet_ros.offline.rerun_window import RerunWindow
 
     shown = 0
-    window = RerunWindow(arguments.recording.name, engine.manifest.labels, arguments.save, arguments.every)
+    window = RerunWindow(arguments.recording.name, engine.manifest, arguments.save, arguments.every)
     try:
         for seen in recording.look(engine, arguments.min_depth, arguments.max_depth, arguments.frames):
             window.show(seen)

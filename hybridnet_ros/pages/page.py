@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 from hybridnet_ros.scene.colors import colorize_depth
 
-NEAREST, FARTHEST = 1.0, 80.0
-"""Ends of the depth colours in metres."""
-
-_TICKS = (1, 2, 5, 10, 20, 40, 80)
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 80, 160)
 _JPEG_QUALITY = 85
 
 
@@ -35,7 +32,7 @@ class DepthKey:
     """
 
     bar: str
-    ticks: tuple[tuple[int, float], ...]
+    ticks: tuple[tuple[str, float], ...]
     special: tuple[tuple[str, str], ...]
 
 
@@ -76,18 +73,21 @@ def render(path: Path, folder: Path, template: str, **values: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def depth_key() -> DepthKey:
-    """The key to pictures coloured from NEAREST to FARTHEST."""
-    steps = np.linspace(0, 1, 512)
-    depth = (NEAREST * (FARTHEST / NEAREST) ** steps)[np.newaxis].astype(np.float32)
+def depth_key(shown: tuple[float, float]) -> DepthKey:
+    """The key to pictures coloured from the one to the other depth in metres."""
+    near, far = shown
+    depth = np.geomspace(near, far, 512, dtype=np.float32)[np.newaxis]
     values = np.array([[np.inf, -np.inf, np.nan]], np.float32)
     names = ("beyond range, sky", "too near", "no estimate")
     return DepthKey(
-        bar=encode(colorize_depth(depth, NEAREST, FARTHEST), ".png"),
-        ticks=tuple((tick, round(100 * _bar_position(tick), 2)) for tick in _TICKS),
-        special=tuple(
-            (name, css(color)) for name, color in zip(names, colorize_depth(values, NEAREST, FARTHEST)[0], strict=True)
+        bar=encode(colorize_depth(depth, near, far), ".png"),
+        # Equal ratios are equally long.
+        ticks=tuple(
+            (f"{tick:g}", round(100 * math.log(tick / near) / math.log(far / near), 2))
+            for tick in _TICKS
+            if near <= tick <= far
         ),
+        special=tuple((name, css(color)) for name, color in zip(names, colorize_depth(values)[0], strict=True)),
     )
 
 
@@ -106,8 +106,3 @@ def data_uri(encoded: bytes, kind: str = "jpeg") -> str:
 def css(color: Sequence[int] | NDArray[np.uint8]) -> str:
     """(red, green, blue) as `#rrggbb`."""
     return "#" + "".join(f"{int(value):02x}" for value in color)
-
-
-def _bar_position(metres: float) -> float:
-    """Where a depth is on the colour bar, 0 to 1: equal ratios are equally long."""
-    return math.log(metres / NEAREST) / math.log(FARTHEST / NEAREST)

@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+SHOWN_DEPTH = (1.0, 80.0)
+"""Metres at the near and the far end of the depth colours, where nothing better is known."""
+
 # Codes of a depth picture: three for what is not a depth, the others from far to near.
 _NONE, _BEYOND, _TOO_NEAR, _FARTHEST = 0, 1, 2, 3
 _NONE_COLOR, _BEYOND_COLOR, _TOO_NEAR_COLOR = (0, 0, 0), (38, 50, 64), (255, 255, 255)
@@ -18,7 +21,9 @@ def colorize_labels(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> ND
     return _look_up(labels, palette)
 
 
-def colorize_depth(depth: NDArray[np.float32], minimum: float = 1.0, maximum: float = 80.0) -> NDArray[np.uint8]:
+def colorize_depth(
+    depth: NDArray[np.float32], minimum: float = SHOWN_DEPTH[0], maximum: float = SHOWN_DEPTH[1]
+) -> NDArray[np.uint8]:
     """Depth float32 [H, W] in metres as uint8 [H, W, 3] rgb: near is bright yellow, far is dark violet.
 
     Equal ratios of depth are equal steps of colour, from `minimum` to `maximum` metres; depths outside are shown as the

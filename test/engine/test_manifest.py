@@ -76,6 +76,7 @@ def change(data, place, value):
         (("labels", "colors", 1), [0, 0, 300], r"labels.colors\[1\]\[2\]: 300 is greater than the maximum"),
         (("training", "data", 0), {"name": "x"}, r"training.data\[0\]: 'licence' is a required property"),
         (("accuracy", 0, "value"), None, r"accuracy\[0\].value: None is not of type 'number'"),
+        (("shown_depth",), [10.0, 0.6], "shown_depth: expected the least depth first, got 10.0 and 0.6"),
         (("parity", "tolerances"), {}, "parity: measured and tolerances need the same keys"),
         (("extra",), 1, r"top level: Additional properties are not allowed \('extra' was unexpected\)"),
     ],
@@ -90,11 +91,17 @@ def test_each_violation_names_its_place_and_what_was_expected(onnx_path, data, p
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("key", Manifest.__dataclass_fields__)
+@pytest.mark.parametrize("key", sorted(set(Manifest.__dataclass_fields__) - {"shown_depth"}))
 def test_every_field_is_required(data, key):
     del data[key]
     with pytest.raises(ManifestError, match=f"top level: '{key}' is a required property"):
         Manifest.from_dict(data)
+
+
+def test_engines_from_before_there_were_ends_of_the_depth_colours(data):
+    assert Manifest.from_dict({**data, "shown_depth": [0.6, 10]}).shown_depth == (0.6, 10)
+    del data["shown_depth"]
+    assert Manifest.from_dict(data).shown_depth == (1.0, 80.0)
 
 
 def test_all_violations_are_listed_together(data):

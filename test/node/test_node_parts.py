@@ -161,7 +161,7 @@ def test_the_shipped_parameter_file_lists_every_parameter_with_its_default() -> 
     ("change", "word"),
     [
         ({"min_depth": 90.0}, "min_depth"),
-        ({"color_min_depth": 90.0}, "color_max_depth"),
+        ({"color_min_depth": 90.0, "color_max_depth": 80.0}, "color_max_depth"),
         ({"input_transport": "theora"}, "auto, raw, compressed"),
         ({"runtime": "tpu"}, "onnx_cpu"),
     ],
@@ -169,6 +169,24 @@ def test_the_shipped_parameter_file_lists_every_parameter_with_its_default() -> 
 def test_settings_that_contradict_are_refused(change: dict[str, object], word: str) -> None:
     with pytest.raises(ParameterError, match=word):
         updated(Settings(), change.items(), active=False)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "expected"),
+    [
+        (0.0, 0.0, (0.6, 10.0)),
+        (2.0, 0.0, (2.0, 10.0)),
+        (0.0, 5.0, (0.6, 5.0)),
+        (2.0, 5.0, (2.0, 5.0)),
+        (12.0, 0.0, (12.0, 24.0)),
+        (0.0, 0.5, (0.25, 0.5)),
+    ],
+)
+def test_depth_colours_are_the_engines_where_nothing_else_is_wanted(
+    near: float, far: float, expected: tuple[float, float]
+) -> None:
+    settings = updated(Settings(), {"color_min_depth": near, "color_max_depth": far}.items(), active=False)
+    assert settings.depth_colors((0.6, 10.0)) == expected
 
 
 def test_settings_change_when_they_may() -> None:

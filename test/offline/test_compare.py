@@ -120,6 +120,7 @@ def test_the_command_prints_figures_and_frames(
 
 def test_the_page_has_the_figures_and_the_pictures(tmp_path: Path, two: tuple[Evaluation, Evaluation]) -> None:
     random = np.random.default_rng(0)
+    replace(two[1], engine=replace(two[1].engine, shown_depth=(0.4, 10.0))).save(tmp_path / "b")
     for name in ("a", "b"):
         depth = random.uniform(1, 80, (40, 4, 8)).astype(np.float32)
         labels = random.integers(0, 3, (40, 4, 8), np.uint8)
@@ -129,6 +130,7 @@ def test_the_page_has_the_figures_and_the_pictures(tmp_path: Path, two: tuple[Ev
     page = Page(path)
     check_self_contained(page)
     assert len(page.pictures) > 6
+    assert "Depth in metres 0.5 1 2 5 10 20 40 80 beyond" in page.text  # one key for both
     assert (len(page.pictures) - 1) % 6 == 0  # the colour bar, and six of each frame
     for group in compare(*two).groups:
         for row in group.rows:
@@ -172,3 +174,9 @@ def test_what_is_no_evaluation_is_refused(
 
 def test_evaluations_survive_the_file(tmp_path: Path, two: tuple[Evaluation, Evaluation]) -> None:
     assert load(tmp_path / "a") == two[0]
+
+
+def test_evaluations_from_before_there_were_ends_of_the_depth_colours(two: tuple[Evaluation, Evaluation]) -> None:
+    plain = two[0].to_dict()
+    del plain["engine"]["shown_depth"]
+    assert Evaluation.from_dict(plain) == two[0]

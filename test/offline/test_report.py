@@ -37,6 +37,13 @@ def test_the_page_is_self_contained_and_has_all_pictures(tmp_path: Path, referen
     assert len(page.pictures) == 1 + sum(frames.values())  # and the colour bar
 
 
+def test_the_key_to_the_depth_colours_is_the_engines(tmp_path: Path) -> None:
+    evaluation = make_evaluation(tmp_path)
+    assert "Depth in metres 1 2 5 10 20 40 80 beyond" in Page(write_report(evaluation, tmp_path)).text
+    indoor = replace(evaluation, engine=replace(evaluation.engine, shown_depth=(0.4, 10.0)))
+    assert "Depth in metres 0.5 1 2 5 10 beyond" in Page(write_report(indoor, tmp_path)).text
+
+
 def test_every_figure_over_the_frames_is_on_the_page_as_a_number(tmp_path: Path) -> None:
     evaluation = make_evaluation(tmp_path, streams=2)
     page = Page(write_report(evaluation, tmp_path))

@@ -20,7 +20,7 @@ from hybridnet_ros.offline.seeing import side_by_side
 from hybridnet_ros.offline.video import VideoError, VideoFile
 from hybridnet_ros.scene.colors import colorize_depth
 from recordings import HEIGHT, IMAGE, INFO, WIDTH, Recording, picture
-from tiny import TINY_FX, TINY_LABELS, write_tiny_engine
+from tiny import TINY_FX, write_tiny_engine
 
 FRAMES = 6
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ def test_the_video_is_h264_at_the_recorded_speed(drive: Path, tiny_engine: Path,
     np.testing.assert_allclose(times, np.arange(FRAMES) * 0.2, atol=0.002)
     with open_engine(tiny_engine) as engine:
         seen = next(iter(Seeing(drive).look(engine, 0.1, 80.0)))
-    expected = side_by_side(seen, TINY_LABELS.palette())
+    expected = side_by_side(seen, engine.manifest)
     shown = frames[0].to_ndarray(format="rgb24")
     assert shown.shape == expected.shape
     assert np.abs(shown.astype(int) - expected).mean() < 6  # the codec loses a little
@@ -62,11 +62,11 @@ def test_the_video_is_h264_at_the_recorded_speed(drive: Path, tiny_engine: Path,
 def test_a_wide_image_is_stacked_and_a_tall_one_is_put_in_a_row(drive: Path, tiny_engine: Path) -> None:
     with open_engine(tiny_engine) as engine:
         seen = next(iter(Seeing(drive).look(engine, 0.1, 80.0)))
-    row = side_by_side(seen, TINY_LABELS.palette())
+    row = side_by_side(seen, engine.manifest)
     assert row.shape == (HEIGHT, 3 * WIDTH, 3)
     np.testing.assert_array_equal(row[:, :WIDTH], seen.rgb)
     np.testing.assert_array_equal(row[:, WIDTH : 2 * WIDTH], colorize_depth(seen.view.depth))
-    assert side_by_side(seen, TINY_LABELS.palette(), width=101).shape == (22, 100, 3)
+    assert side_by_side(seen, engine.manifest, width=101).shape == (22, 100, 3)
 
 
 def test_the_file_for_the_viewer_has_image_depth_labels_and_points(

@@ -32,6 +32,8 @@ class NetworkConfig(_Model):
     output_stride: Literal[8, 16, 32] = 32  # of timm features: less than 32 dilates the last stages
     # depthnet (fully connected), or a timm name, of which the early stages are used (fully convolutional).
     global_depth: str | None = "tf_efficientnet_lite0"
+    # Of timm features: how likely, in training, a residual block is left out; the deepest this, those before it less.
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     refining_depth: Literal["light", "depthnet", "layers"] | None = "light"
     upsampling: Literal["light", "deeplab_aspp", "skip", "segnet"] | None = "light"
     width: Annotated[float, Field(gt=0)] = 1.0  # scales the channels of published blocks, for small machines
@@ -71,6 +73,8 @@ class SourceConfig(_Model):
     weight: float = Field(gt=0)  # share of the samples drawn, relative to the other sources
     labels: bool = True
     depth: bool = True
+    # Metres of the camera above the road: depth is scaled, image by image, so that the road of its labels lies there.
+    camera_height: Annotated[float, Field(gt=0)] | None = None
     licence: str
     origin: str
     use: str
@@ -84,6 +88,7 @@ class DataConfig(_Model):
     crop: tuple[int, int] = (256, 512)  # height, width; multiples of 32
     scale: tuple[float, float] = (0.6, 1.7)  # of the size that a running engine would use
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    roll: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way, about the optical axis: depth stays true
     # Strength of brightness, contrast, saturation and gamma changes.
     colour: Annotated[float, Field(ge=0, le=1)] = 0.35
     workers: Annotated[int, Field(ge=0)] = 2
@@ -171,6 +176,7 @@ class OptimiserConfig(_Model):
     power: Annotated[float, Field(gt=0)] = 0.9  # of poly
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of the gradient
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    average_from: Annotated[int, Field(ge=0)] | None = None  # from this step on, all steps count alike in the average
     amp: bool = True  # bfloat16 autocast
 
 

@@ -34,15 +34,20 @@ def learning_rate_factor(step: int, config: OptimiserConfig) -> float:
     return min(1.0, (step + 1) / max(config.warmup, 1)) * decay
 
 
-def moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+def moving_average(decay: float, equal_from: int | None = None) -> Callable[[Any, Any, Tensor | int], None]:
     """For AveragedModel: an exponential moving average that hardly remembers the first steps.
 
     After n steps the past has a share of (1 + n) / (10 + n), at most `decay`. With a decay of 0.998 from the start, an
-    eighth of the average after a thousand steps would still be the weights of the first.
+    eighth of the average after a thousand steps would still be the weights of the first. From step `equal_from` on it
+    is the mean of all weights since (stochastic weight averaging, Izmailov 2018).
     """
 
     def update(averaged: Any, current: Any, number: Tensor | int) -> None:
         count = int(number)
-        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, number)
+        if equal_from is None or count < equal_from:
+            past = min(decay, (1 + count) / (10 + count))
+        else:
+            past = 1 - 1 / (count - equal_from + 1)
+        get_ema_multi_avg_fn(past)(averaged, current, number)
 
     return update

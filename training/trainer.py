@@ -72,7 +72,11 @@ class Trainer:
         )
         self.network = built.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(config.optimiser.ema), use_buffers=True)
+        self.average = AveragedModel(
+            self.network,
+            multi_avg_fn=moving_average(config.optimiser.ema, config.optimiser.average_from),
+            use_buffers=True,
+        )
         self.objective = build_objective(config.loss, self.network).to(device)
         groups = parameter_groups(self.network, config.optimiser)
         learnt = list(self.objective.parameters())

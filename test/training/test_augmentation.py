@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from training.config import load_config
 from training.data.sample import IGNORE, Sample
-from training.data.transforms import TrainingTransform, vary_colour
+from training.data.transforms import TrainingTransform, rolled, vary_colour
 
 from .rooms import room_config
 
@@ -68,6 +68,38 @@ def test_flipping_mirrors_and_nothing_else(seed: int, flip: float) -> None:
     for key, values in unflipped.items():
         if key != "image":
             assert np.array_equal(result[key], values[:, ::-1] if flip else values, equal_nan=key == "depth")
+
+
+@settings(max_examples=40)
+@given(degrees=st.floats(-45, 45))
+def test_a_rolled_camera_sees_the_same_metres(degrees: float) -> None:
+    """What lies at the angle a from the middle of the image lies at a + roll, as far away as before."""
+    sample = slanted_plane()
+    assert sample.labels is not None and sample.depth is not None
+    image = rolled(sample.image, degrees, 127)
+    labels, depth = rolled(sample.labels, degrees, IGNORE), rolled(sample.depth, degrees, np.nan)
+    known = labels != IGNORE
+    assert np.array_equal(known, np.isfinite(depth)) and known[HEIGHT // 2, WIDTH // 2]
+    y, x = np.nonzero(known)
+    angle = np.deg2rad(degrees)
+    column = np.cos(angle) * (x - (WIDTH - 1) / 2) - np.sin(angle) * (y - (HEIGHT - 1) / 2) + (WIDTH - 1) / 2
+    assert np.abs(depth[y, x] - (2 + column / 10)).max() < 0.06
+    inside = (column > 1) & (column < WIDTH - 2) & (np.abs(image[y, x, 0] - 127.0) > 20)
+    assert np.median(np.abs(image[y, x, 0] - 2 * column)[inside]) < 1
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_rolled_draw_keeps_targets_together(seed: int) -> None:
+    plain = transform(1.0, 1.0, 0.5, 0.0)
+    rolling = TrainingTransform(plain.data.model_copy(update={"roll": 20.0}), plain.engine)
+    drawn = rolling(slanted_plane(), np.random.default_rng(seed))
+    known = drawn["labels"] != IGNORE
+    assert np.array_equal(known, np.isfinite(drawn["depth"])) and known.any()
+    factor = rolling.engine.fx / (math.sqrt(rolling.engine.pixels / (HEIGHT * WIDTH)) * FX)
+    column = (drawn["depth"][known] / factor - 2) * 10
+    first = drawn["labels"][known].astype(float) * 10
+    assert (column > first - 0.01).all() and (column < first + 9.01).all()
 
 
 @settings(max_examples=40)

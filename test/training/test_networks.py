@@ -18,10 +18,10 @@ def network() -> torch.nn.Module:
 
 
 @torch.no_grad()
-def test_maps_are_a_quarter_of_the_image(network: torch.nn.Module) -> None:
+def test_depth_is_a_quarter_of_the_image_and_scores_are_half_of_it(network: torch.nn.Module) -> None:
     output = network(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8))
     assert output.depth.shape == (2, 1, 16, 24)
-    assert output.scores.shape == (2, 19, 16, 24)
+    assert output.scores.shape == (2, 19, 32, 48)
     assert output.global_depth.shape == (2, 1, 4, 6)
 
 
@@ -40,7 +40,7 @@ def test_engine_graph_keeps_the_contract(network: torch.nn.Module) -> None:
     assert [x.dtype for x in (depth, labels, confidence)] == [torch.float32, torch.uint8, torch.uint8]
     assert depth.min() >= 0.5 - 1e-4 and depth.max() <= 200.0 + 1e-2
     # Labels and confidence are those of the softmax over the scores at half the image's size.
-    scores = torch.nn.functional.interpolate(network(image).scores, scale_factor=2.0, mode="bilinear")
+    scores = network(image).scores
     probability, best = scores.softmax(dim=1).max(dim=1)
     assert torch.equal(labels[:, ::2, ::2], best.byte())
     assert torch.equal(labels[:, 1::2, 1::2], best.byte())
@@ -119,3 +119,24 @@ def test_depthwise_convolutions_learn_in_float32_under_autocast() -> None:
         )
         torch.testing.assert_close(of_image.float(), wanted_image, rtol=2**-8, atol=1e-6)
         torch.testing.assert_close(of_weight, wanted_weight, rtol=1e-4, atol=1e-5 * wanted_weight.abs().max().item())
+
+
+def test_residual_blocks_are_left_out_in_training_only() -> None:
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    plain, dropping = (build_network(NetworkConfig(drop_path=rate), 19, (64, 96)) for rate in (0.0, 0.5))
+    dropping.load_state_dict(plain.state_dict())
+    for network in (plain, dropping):
+        network.eval()
+    assert torch.equal(plain(image).scores, dropping(image).scores)
+
+    def twice_the_same(network: torch.nn.Module) -> bool:
+        dropping_blocks = [module for module in network.modules() if type(module).__name__ == "DropPath"]
+        for module in dropping_blocks:
+            module.train()
+        return torch.equal(network(image).scores, network(image).scores)
+
+    with torch.no_grad():
+        assert twice_the_same(plain) and not twice_the_same(dropping)
+    with pytest.raises(ConfigError, match="drop_path: segnet has no residual blocks to leave out"):
+        build_network(NetworkConfig(features="segnet", upsampling="segnet", drop_path=0.1), 19, (64, 96))

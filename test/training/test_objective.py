@@ -139,7 +139,7 @@ def test_missing_truth_gives_finite_losses_and_gradients(name: str, objective: O
     assert (parts["labels"] == 0) == (missing in ("labels", "both"))
     assert (parts["depth"] == 0) == (missing in ("depth", "both"))
     for tensor in output:
-        assert tensor is None or tensor.grad is None or torch.isfinite(tensor.grad).all()
+        assert not isinstance(tensor, torch.Tensor) or tensor.grad is None or torch.isfinite(tensor.grad).all()
     if missing == "both" and name == "uncertainty":
         # A batch that says nothing about a task leaves the weight of that task alone.
         assert all(p.grad is None or (p.grad == 0).all() for p in objective.parameters())
@@ -158,7 +158,7 @@ def test_parts_of_a_batch_add_up_to_its_loss(name: str, objective: Objective) ->
     together = Known(known[0] + known[1])
     parts = [
         objective(
-            NetworkOutput(*(None if x is None else x[i : i + 1] for x in output)),
+            NetworkOutput(*(x[i : i + 1] if isinstance(x, torch.Tensor) else x for x in output)),
             labels[i : i + 1],
             depth[i : i + 1],
             weights,

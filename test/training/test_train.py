@@ -159,6 +159,15 @@ def test_the_average_of_a_short_run_has_left_its_start() -> None:
     assert average.module.weight.item() - before == pytest.approx(0.002, rel=1e-3)
 
 
+def test_all_steps_from_a_given_one_count_alike_in_the_average() -> None:
+    weight = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(weight, multi_avg_fn=moving_average(0.998, equal_from=20))
+    for step in range(60):
+        torch.nn.init.constant_(weight.weight, float(step))
+        average.update_parameters(weight)
+    assert average.module.weight.item() == pytest.approx(np.mean(range(20, 60)), rel=1e-5)
+
+
 def test_accumulated_gradients_are_those_of_the_larger_batch(data: Path, tmp_path: Path) -> None:
     """The driving recipe's data, of which some have labels or depth only; a network that takes images one by one."""
     blocks = (

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from hybridnet_ros.scene.labels import LabelSet
 from training.config import ConfigError, SourceConfig, TruthConfig
+from training.data.camera_height import AtHeight
 from training.data.camvid import CamVid
 from training.data.cityscapes import Cityscapes
 from training.data.folder import PlainFolder
 from training.data.kitti import KittiDepth, KittiDepthBenchmark, KittiSemantics
-from training.data.label_sets import label_table
+from training.data.label_sets import label_table, read_label_set
 from training.data.nyuv2 import NyuV2
 from training.data.road_scenes import RoadScenes
 from training.data.sample import Sample, Samples
@@ -49,10 +50,17 @@ def open_source(source: SourceConfig, data: Path, label_set: LabelSet) -> Sample
 
     Raises:
         DataError: a folder or file is missing.
-        ConfigError: it has labels of another label set, from which none are known to be made; or it has no splits.
+        ConfigError: it has labels of another label set, from which none are known to be made; or it has no splits; or
+            its camera's height is given, and it has no labels that tell where the road is.
     """
     truth = TruthConfig(kind=source.kind, path=source.path, split=source.split, about=source.use)
-    samples = open_truth(truth, data, source.labels, source.depth)
+    height = source.camera_height if source.depth else None
+    samples = open_truth(truth, data, source.labels or height is not None, source.depth)
+    if height is not None:
+        names = read_label_set(samples.label_set).names if samples.label_set else ()
+        if "road" not in names:
+            raise ConfigError(f"camera_height of {source.path}: it has no labels that tell where the road is")
+        samples = AtHeight(samples, height, names.index("road"))
     if not source.labels or samples.label_set is None:
         return Chosen(samples, None, source.labels, source.depth)
     return Chosen(samples, label_table(label_set, samples.label_set), source.labels, source.depth)

@@ -21,7 +21,7 @@ GREY = 127  # the middle of the network's input range
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """Random scale, crop, mirror and colour; targets at half the crop's size, where the losses look."""
+    """Random scale, roll, crop, mirror and colour; targets at half the crop's size, where the losses look."""
 
     data: DataConfig
     engine: EngineConfig
@@ -39,18 +39,21 @@ class TrainingTransform:
             rng.uniform(math.log(smallest), math.log(largest))
         )
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        roll = rng.uniform(-self.data.roll, self.data.roll) if self.data.roll else 0.0
         window = _Window.draw(size, self.data.crop, rng)
         mirrored = rng.random() < self.data.flip
 
         image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        image = window.cut(image, GREY)
+        image = window.cut(rolled(image, roll, GREY), GREY)
         labels = np.full(window.crop, IGNORE, np.uint8)
         if sample.labels is not None:
-            labels = window.cut(cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST), IGNORE)
+            resized = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
+            labels = window.cut(rolled(resized, roll, IGNORE), IGNORE)
         depth = np.full(window.crop, np.nan, np.float32)
         if sample.depth is not None:
             canonical = sample.depth * np.float32(self.engine.fx / (sample.fx * scale))
-            depth = window.cut(cv2.resize(canonical, size, interpolation=cv2.INTER_NEAREST), np.nan)
+            canonical = cv2.resize(canonical, size, interpolation=cv2.INTER_NEAREST)
+            depth = window.cut(rolled(canonical, roll, np.nan), np.nan)
         labels, depth = labels[::2, ::2], depth[::2, ::2]
         if mirrored:
             image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
@@ -82,6 +85,19 @@ class _Window:
         part = values[top : top + self.crop[0] - y, left : left + self.crop[1] - x]
         result[y : y + part.shape[0], x : x + part.shape[1]] = part
         return result
+
+
+def rolled(values: NDArray, degrees: float, padding: float) -> NDArray:
+    """An image [H, W, 3], labels or depth [H, W] as the camera sees them, rolled about its optical axis.
+
+    That goes through the middle of the image. Depth is measured along it, so it does not change.
+    """
+    if degrees == 0:
+        return values
+    height, width = values.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    method = cv2.INTER_LINEAR if values.ndim == 3 else cv2.INTER_NEAREST
+    return np.asarray(cv2.warpAffine(values, turn, (width, height), flags=method, borderValue=(padding,) * 3))
 
 
 def vary_colour(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:

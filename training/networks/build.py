@@ -76,8 +76,10 @@ def _features(config: NetworkConfig) -> Features | None:
     if config.features is None:
         return None
     if config.features in _OWN_FEATURES:
+        if config.drop_path:
+            raise ValueError(f"drop_path: {config.features} has no residual blocks to leave out; set it to 0")
         return _OWN_FEATURES[config.features](config.width)
-    return TimmFeatures(config.features, output_stride=config.output_stride)
+    return TimmFeatures(config.features, output_stride=config.output_stride, drop_path=config.drop_path)
 
 
 def _global_depth(

@@ -39,19 +39,29 @@ class TimmFeatures(Features):
 
     backbone: Any
 
-    def __init__(self, backbone: str, strides: Sequence[int] = (4, 8, 16, 32), output_stride: int = 32) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        output_stride: int = 32,
+        drop_path: float = 0.0,
+    ) -> None:
         """Create the backbone with all its stages; `prune` drops what is not needed once weights are loaded.
 
         Args:
             backbone: timm's name.
             strides: of the maps wanted.
             output_stride: 8 or 16 dilates the stages that would go beyond it (ResNets); the strides stop there, too.
+            drop_path: probability, in training, that the deepest residual block is left out (stochastic depth, Huang
+                2016); that of the others falls to 0 at the first.
 
         Raises:
-            ValueError: there is no such backbone, or it has no map at one of the strides.
+            ValueError: there is no such backbone, it has no map at one of the strides, or no blocks to leave out.
         """
         super().__init__()
         options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
         try:
             self.backbone = timm.create_model(backbone, pretrained=False, **options)
         except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:

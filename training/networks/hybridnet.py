@@ -24,9 +24,17 @@ class NetworkOutput(NamedTuple):
     """What the network says, at its blocks' own strides, before post-processing; None is what it has no block for."""
 
     depth: Tensor | None  # [N, 1, h, w], in the network's depth code, metres at the canonical focal length
-    scores: Tensor | None  # [N, classes, h, w]
+    packed_scores: Tensor | None  # [N, classes * s * s, h, w], see `scores`
     global_depth: Tensor | None = None  # [N, 1, h, w], as depth
     layers: Tensor | None = None  # [N, layers, h, w], scores of depth layers
+    subpixels: int = 1  # s: scores of s x s pixels are channels of one
+
+    @property
+    def scores(self) -> Tensor | None:
+        """[N, classes, h * s, w * s]."""
+        if self.packed_scores is None or self.subpixels == 1:
+            return self.packed_scores
+        return functional.pixel_shuffle(self.packed_scores, self.subpixels)
 
 
 class HybridNet(nn.Module):
@@ -68,6 +76,11 @@ class HybridNet(nn.Module):
         return int(self.upsampling.stride)  # type: ignore[arg-type]
 
     @property
+    def subpixels(self) -> int:
+        """How many rows and columns of scores one pixel of `upsampling` stands for."""
+        return int(getattr(self.upsampling, "subpixels", 1))
+
+    @property
     def depth_stride(self) -> int:
         """Image pixels per pixel of the depth."""
         assert self.refining_depth is not None
@@ -79,12 +92,13 @@ class HybridNet(nn.Module):
         shared = self.features(x) if self.features is not None else []
         scores = self.upsampling(shared) if self.upsampling is not None else None
         if self.refining_depth is None:
-            return NetworkOutput(None, scores)
+            return NetworkOutput(None, scores, subpixels=self.subpixels)
         if isinstance(self.refining_depth, DepthLayers):
             depth, layers = self.refining_depth(shared)
-            return NetworkOutput(depth, scores, layers=layers)
+            return NetworkOutput(depth, scores, layers=layers, subpixels=self.subpixels)
         global_depth = self.global_depth(x) if self.global_depth is not None else None
-        return NetworkOutput(self.refining_depth(x, global_depth, shared), scores, global_depth)
+        depth = self.refining_depth(x, global_depth, shared)
+        return NetworkOutput(depth, scores, global_depth, subpixels=self.subpixels)
 
 
 class Normalise(nn.Module):
@@ -113,7 +127,8 @@ class EngineGraph(nn.Module):
     """The network with its post-processing, as the engine contract wants it: bytes in, depth and bytes out.
 
     Scores are turned into labels at half the image's size and the labels doubled: argmax and softmax over all classes
-    then run on a quarter of the pixels.
+    then run on a quarter of the pixels. Where scores are packed they are not unpacked for that: one map of labels is
+    a nineteenth of what the scores are.
 
     Attributes:
         outputs: names of what `forward` returns; a network of one task has only that task's.
@@ -135,17 +150,29 @@ class EngineGraph(nn.Module):
         if output.depth is not None:
             coded = upsample(output.depth, self.network.depth_stride)
             found += (self.network.depth_code.to_metres(coded, *self.depth_range)[:, 0],)
-        if output.scores is not None:
-            found += _labels_and_confidence(output.scores, self.network.scores_stride)
+        if output.packed_scores is not None:
+            labels, confidence = _labels_and_confidence(
+                output.packed_scores, output.subpixels, self.network.scores_stride
+            )
+            # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
+            found += (_double(labels)[:, 0].byte(), _double(confidence)[:, 0].byte())
         return found
 
 
-def _labels_and_confidence(scores: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    scores = upsample(scores, stride // 2)
+def _labels_and_confidence(packed: Tensor, subpixels: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Both float32 [N, 1, H / 2, W / 2]; `stride` is that of the scores once they are unpacked."""
+    count = subpixels * subpixels
+    if count == 1 or stride != 2:
+        scores = functional.pixel_shuffle(packed, subpixels) if count > 1 else packed
+        return _best(upsample(scores, stride // 2))
+    parts = [_best(packed[:, place::count]) for place in range(count)]
+    labels, confidence = (torch.cat(maps, dim=1) for maps in zip(*parts, strict=True))
+    return functional.pixel_shuffle(labels, subpixels), functional.pixel_shuffle(confidence, subpixels)
+
+
+def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
     best, labels = torch.max(scores, dim=1, keepdim=True)
-    confidence = torch.round(255.0 / torch.sum(torch.exp(scores - best), dim=1, keepdim=True))
-    # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
-    return _double(labels.float())[:, 0].byte(), _double(confidence)[:, 0].byte()
+    return labels.float(), torch.round(255.0 / torch.sum(torch.exp(scores - best), dim=1, keepdim=True))
 
 
 def _double(x: Tensor) -> Tensor:

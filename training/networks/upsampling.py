@@ -12,11 +12,15 @@ class LightAspp(nn.Module):
     """DeepLab's atrous spatial pyramid with summed branches, made light, and a decoder up to the finest map.
 
     The branches are depthwise separable and run at the second coarsest map; the map's mean stands for the largest
-    dilation.
+    dilation. Scores come at twice the size of the finest map, four to a pixel of it (sub-pixel convolution, Shi 2016):
+    poles and signs are narrower than one.
 
     Attributes:
         stride: image pixels per pixel of the scores.
+        subpixels: rows and columns of scores that are packed into the channels of one pixel.
     """
+
+    subpixels = 2
 
     def __init__(
         self,
@@ -41,11 +45,11 @@ class LightAspp(nn.Module):
         self.lateral4 = conv_bn(at4, width // 2)
         self.smooth4 = separable_conv(width // 2, width // 2)
         self.dropout = nn.Dropout2d(dropout)
-        self.classify = nn.Conv2d(width // 2, classes, 1)
-        self.stride = strides[0]
+        self.classify = nn.Conv2d(width // 2, self.subpixels**2 * classes, 1)
+        self.stride = strides[0] // self.subpixels
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """-> scores [N, classes, H / stride, W / stride]."""
+        """-> scores, packed as for torch's pixel_shuffle, [N, 4 * classes, H / (2 * stride), W / (2 * stride)]."""
         at4, at8, at16, at32 = features[:4]
         to4, to8, to16 = self.factors
         x = self.lateral16(at16) + upsample(self.lateral32(at32), to16)

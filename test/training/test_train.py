@@ -28,9 +28,9 @@ from .conftest import draw_scene, small_config
 
 # Every operator that the shipped graph may use; all are in the ONNX parser of TensorRT 8.6 and later.
 TENSORRT_OPERATORS = {
-    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Div", "Exp",
-    "Gather", "GlobalAveragePool", "Identity", "Mul", "Pad", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceSum",
-    "Relu", "Reshape", "Resize", "Round", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "DepthToSpace",
+    "Div", "Exp", "Gather", "GlobalAveragePool", "Identity", "Mul", "Pad", "Reciprocal", "ReduceMax", "ReduceMean",
+    "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 }  # fmt: skip
 
 

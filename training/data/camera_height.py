@@ -16,7 +16,7 @@ _NEAREST, _FARTHEST = 4.0, 15.0  # metres, of the road that is looked at: the pa
 _PIXELS = 16_000  # of an image that are looked at, about
 _FEWEST = 200  # pixels: fewer do not tell a plane
 _GREATEST_FACTOR = 1.15  # beyond, there is no flat road under the camera, or the teacher was wrong altogether
-_ROUNDS = 5
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)

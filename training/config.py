@@ -159,6 +159,9 @@ LossConfig = Annotated[
 ]
 
 
+Block = Literal["features", "global_depth", "refining_depth", "upsampling"]
+
+
 class OptimiserConfig(_Model):
     """AdamW, linear warm-up, decay of the learning rate, exponential moving average of the weights.
 
@@ -177,6 +180,8 @@ class OptimiserConfig(_Model):
     clip: Annotated[float, Field(gt=0)] = 5.0  # norm of the gradient
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     average_from: Annotated[int, Field(ge=0)] | None = None  # from this step on, all steps count alike in the average
+    # The blocks that learn, null: all. The others stay as --init gave them, to the last bit: labels learn, depth stays.
+    learn: Annotated[list[Block], Field(min_length=1)] | None = None
     amp: bool = True  # bfloat16 autocast
 
 

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from training.config import OptimiserConfig
+from training.config import Block, ConfigError, OptimiserConfig
 from training.networks import HybridNet
 
 
 def parameter_groups(network: HybridNet, config: OptimiserConfig) -> list[dict[str, Any]]:
-    """Pretrained parts learn slower; biases and normalisation do not decay."""
+    """Pretrained parts learn slower; biases and normalisation do not decay; what is held still is left out."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         pretrained = name.startswith(("features.", "global_depth.trunk."))
         groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
     return [
@@ -25,6 +27,22 @@ def parameter_groups(network: HybridNet, config: OptimiserConfig) -> list[dict[s
         }
         for (pretrained, decays), parameters in groups.items()
     ]
+
+
+def still_blocks(network: HybridNet, config: OptimiserConfig) -> list[nn.Module]:
+    """The blocks that do not learn, their parameters marked so. In training they are to be left in evaluation mode.
+
+    Raises:
+        ConfigError: a block that is to learn is none of the network's.
+    """
+    blocks = {name: block for name, block in network.named_children() if name in get_args(Block)}
+    missing = sorted(set(config.learn or ()) - set(blocks))
+    if missing:
+        raise ConfigError(f"optimiser.learn: the network has no {missing[0]}, it has {', '.join(blocks)}")
+    still = [block for name, block in blocks.items() if config.learn is not None and name not in config.learn]
+    for block in still:
+        block.requires_grad_(False)
+    return still
 
 
 def learning_rate_factor(step: int, config: OptimiserConfig) -> float:

@@ -27,7 +27,7 @@ from training.objective import Objective, build_objective
 from training.processes import Processes
 from training.progress import Progress, validation_pictures
 from training.run_folder import RunFolder
-from training.schedule import learning_rate_factor, moving_average, parameter_groups
+from training.schedule import learning_rate_factor, moving_average, parameter_groups, still_blocks
 
 
 class NonFiniteLossError(RuntimeError):
@@ -78,6 +78,7 @@ class Trainer:
             use_buffers=True,
         )
         self.objective = build_objective(config.loss, self.network).to(device)
+        self.still = self.processes.together(lambda: still_blocks(self.network, config.optimiser))
         groups = parameter_groups(self.network, config.optimiser)
         learnt = list(self.objective.parameters())
         if learnt:
@@ -219,6 +220,8 @@ class Trainer:
         counts = torch.stack([Known.of(labels, depth, weights).counts for _, labels, depth in tensors]).sum(dim=0)
         whole = Known(self.processes.sum(counts))
         self.network.train()
+        for block in self.still:
+            block.eval()
         self.optimiser.zero_grad()
         found: list[dict[str, Tensor]] = []
         for number, (image, labels, depth) in enumerate(tensors, 1):

@@ -119,6 +119,26 @@ def test_a_run_can_start_from_the_weights_of_another(
     assert "cannot start from" in capsys.readouterr().err
 
 
+def test_blocks_that_do_not_learn_stay_as_they_were(finished: Path, data: Path, tmp_path: Path) -> None:
+    config, run = small_config(tmp_path / "small.yaml", steps=2, learn=["upsampling"], weight_decay=0.5), tmp_path / "run"
+    run_training([config, "--data", data, "--run", run, "--init", finished / "best.safetensors", "--device", "cpu"])
+    before, after = RunFolder.open(finished).load_best().state_dict(), RunFolder.open(run).load_state()
+    for state in (after["network"], {k.removeprefix("module."): v for k, v in after["average"].items()}):
+        changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(state[name], value)}
+        assert changed == {"upsampling"}
+
+
+def test_a_block_to_learn_that_the_network_lacks_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(tmp_path / "small.yaml", learn=["upsampling", "global_depth"])
+    arguments = [config, "--data", data, "--run", tmp_path / "run", "--set", "network.global_depth=null"]
+    assert train.main([str(argument) for argument in arguments]) == 1
+    assert "optimiser.learn: the network has no global_depth, it has features" in capsys.readouterr().err
+    assert train.main([*map(str, arguments), "--set", "optimiser.learn=[]"]) == 1
+    assert "optimiser.learn" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_names_the_images(data: Path, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml"))
     trainer = train.Trainer(run, data, torch.device("cpu"))

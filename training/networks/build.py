@@ -79,7 +79,8 @@ def _features(config: NetworkConfig) -> Features | None:
         if config.drop_path:
             raise ValueError(f"drop_path: {config.features} has no residual blocks to leave out; set it to 0")
         return _OWN_FEATURES[config.features](config.width)
-    return TimmFeatures(config.features, output_stride=config.output_stride, drop_path=config.drop_path)
+    detail = config.upsampling == "light"
+    return TimmFeatures(config.features, output_stride=config.output_stride, drop_path=config.drop_path, detail=detail)
 
 
 def _global_depth(
@@ -116,7 +117,7 @@ def _upsampling(config: NetworkConfig, features: Features, classes: int) -> nn.M
     if config.upsampling is None:
         return None
     if config.upsampling == "light":
-        return LightAspp(features.channels, features.strides, classes)
+        return LightAspp(features.channels, features.strides, classes, features.detail)
     if config.upsampling == "deeplab_aspp":
         hidden = max(1, round(1024 * config.width))
         return DeepLabAspp(features.channels[3], features.strides[3], classes, hidden)

@@ -85,32 +85,6 @@ def test_stages_behind_the_last_map_are_left_out() -> None:
         TimmFeatures("tf_efficientnet_lite0", strides=(64,))
 
 
-def test_the_detail_comes_behind_the_maps_where_the_backbone_has_one() -> None:
-    image = torch.rand(1, 3, 64, 96)
-    plain, detailed = (TimmFeatures("tf_efficientnet_lite0", detail=wanted) for wanted in (False, True))
-    detailed.load_state_dict(plain.state_dict())
-    for features in (plain, detailed):
-        features.prune()
-        features.eval()
-    assert plain.detail is None and detailed.detail == 16
-    assert detailed.channels == plain.channels and detailed.strides == plain.strides
-    *maps, detail = detailed(image)
-    assert detail.shape == (1, 16, 32, 48)
-    assert all(torch.equal(a, b) for a, b in zip(plain(image), maps, strict=True))
-    assert TimmFeatures("convnext_atto", detail=True).detail is None  # its first map is at stride 4
-
-
-def test_the_decoder_starts_without_the_detail_and_learns_it() -> None:
-    network = build_network(NetworkConfig(), 19, (64, 96)).eval()
-    image = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
-    scores = network(image).scores
-    block, network.upsampling.detail = network.upsampling.detail, None
-    assert torch.equal(network(image).scores, scores)
-    network.upsampling.detail = block
-    scores.square().mean().backward()
-    assert block[1].weight.grad.abs().sum() > 0
-
-
 def test_normalise_maps_bytes_to_plus_minus_one() -> None:
     image = torch.tensor([0, 255, 127], dtype=torch.uint8).expand(1, 1, 1, 3)
     assert Normalise(*[(0.5, 0.5, 0.5)] * 2)(image).flatten().tolist() == pytest.approx(

@@ -79,8 +79,7 @@ def _features(config: NetworkConfig) -> Features | None:
         if config.drop_path:
             raise ValueError(f"drop_path: {config.features} has no residual blocks to leave out; set it to 0")
         return _OWN_FEATURES[config.features](config.width)
-    detail = config.upsampling == "light"
-    return TimmFeatures(config.features, output_stride=config.output_stride, drop_path=config.drop_path, detail=detail)
+    return TimmFeatures(config.features, output_stride=config.output_stride, drop_path=config.drop_path)
 
 
 def _global_depth(
@@ -117,7 +116,7 @@ def _upsampling(config: NetworkConfig, features: Features, classes: int) -> nn.M
     if config.upsampling is None:
         return None
     if config.upsampling == "light":
-        return LightAspp(features.channels, features.strides, classes, features.detail)
+        return LightAspp(features.channels, features.strides, classes)
     if config.upsampling == "deeplab_aspp":
         hidden = max(1, round(1024 * config.width))
         return DeepLabAspp(features.channels[3], features.strides[3], classes, hidden)

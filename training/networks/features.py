@@ -16,14 +16,12 @@ class Features(nn.Module):
     Attributes:
         channels: channels of each map, finest first.
         strides: image pixels per map pixel of each map, e.g. (4, 8, 16, 32), or (4, 8, 8, 8) where it is dilated.
-        detail: channels of one more map, given behind those, at half the stride of the finest; None: there is none.
         mean: of the images that its ImageNet weights were trained on, red, green, blue, of 1.
         std: likewise their standard deviation.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    detail: int | None = None
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
@@ -47,7 +45,6 @@ class TimmFeatures(Features):
         strides: Sequence[int] = (4, 8, 16, 32),
         output_stride: int = 32,
         drop_path: float = 0.0,
-        detail: bool = False,
     ) -> None:
         """Create the backbone with all its stages; `prune` drops what is not needed once weights are loaded.
 
@@ -57,7 +54,6 @@ class TimmFeatures(Features):
             output_stride: 8 or 16 dilates the stages that would go beyond it (ResNets); the strides stop there, too.
             drop_path: probability, in training, that the deepest residual block is left out (stochastic depth, Huang
                 2016); that of the others falls to 0 at the first.
-            detail: one more map is wanted, at half the stride of the first, if the backbone has one.
 
         Raises:
             ValueError: there is no such backbone, it has no map at one of the strides, or no blocks to leave out.
@@ -79,10 +75,6 @@ class TimmFeatures(Features):
         self.indices = [index for index in indices if index is not None]
         self.channels = tuple(found[index]["num_chs"] for index in self.indices)
         self.strides = tuple(found[index]["reduction"] for index in self.indices)
-        finer = [index for index, info in enumerate(found) if 2 * info["reduction"] == self.strides[0]]
-        if detail and finer:
-            self.indices = [finer[-1], *self.indices]
-            self.detail = found[finer[-1]]["num_chs"]
         settings = self.backbone.pretrained_cfg
         self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
 
@@ -92,11 +84,11 @@ class TimmFeatures(Features):
         make_padding_static(self.backbone)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Normalised image [N, 3, H, W] -> maps [N, channels[i], H / strides[i], W / strides[i]], then the detail."""
+        """Normalised image [N, 3, H, W] -> maps [N, channels[i], H / strides[i], W / strides[i]]."""
         maps: list[Tensor] = self.backbone.forward_intermediates(
             x, indices=self.indices, stop_early=True, intermediates_only=True
         )
-        return maps if self.detail is None else [*maps[1:], maps[0]]
+        return maps
 
 
 def _choose(available: Sequence[int], wanted: Sequence[int], output_stride: int) -> list[int | None]:

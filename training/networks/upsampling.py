@@ -13,8 +13,7 @@ class LightAspp(nn.Module):
 
     The branches are depthwise separable and run at the second coarsest map; the map's mean stands for the largest
     dilation. Scores come at twice the size of the finest map, four to a pixel of it (sub-pixel convolution, Shi 2016):
-    poles and signs are narrower than one. Where they are within it only a map of that size tells, so the decoder ends
-    with one, if the features have it.
+    poles and signs are narrower than one.
 
     Attributes:
         stride: image pixels per pixel of the scores.
@@ -28,12 +27,11 @@ class LightAspp(nn.Module):
         channels: Sequence[int],
         strides: Sequence[int],
         classes: int,
-        detail: int | None = None,
         width: int = 128,
         rates: Sequence[int] = (1, 3, 6, 9),
         dropout: float = 0.1,
     ) -> None:
-        """`channels` and `strides` of the four shared maps, finest first; `detail`: channels of the one behind them."""
+        """`channels` and `strides` of the four shared maps, finest first."""
         super().__init__()
         at4, at8, at16, at32 = channels
         self.factors = tuple(coarse // fine for fine, coarse in zip(strides, strides[1:], strict=False))
@@ -45,11 +43,6 @@ class LightAspp(nn.Module):
         self.lateral8 = conv_bn(at8, width // 2)
         self.smooth8 = separable_conv(width // 2, width // 2)
         self.lateral4 = conv_bn(at4, width // 2)
-        self.detail: nn.Sequential | None = None
-        if detail is not None:
-            add = nn.Conv2d(width // 4, width // 2, 1, bias=False)
-            nn.init.zeros_(add.weight)  # what decides the class comes from the coarser maps: learnt without it first
-            self.detail = nn.Sequential(conv_bn(detail, width // 4, 3, stride=2), add)
         self.smooth4 = separable_conv(width // 2, width // 2)
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(width // 2, self.subpixels**2 * classes, 1)
@@ -62,10 +55,7 @@ class LightAspp(nn.Module):
         x = self.lateral16(at16) + upsample(self.lateral32(at32), to16)
         x = self.context(x) + sum(branch(x) for branch in self.branches)
         x = self.smooth8(self.lateral8(at8) + upsample(self.reduce8(x), to8))
-        x = self.lateral4(at4) + upsample(x, to4)
-        if self.detail is not None:
-            x = x + self.detail(features[4])
-        x = self.smooth4(x)
+        x = self.smooth4(self.lateral4(at4) + upsample(x, to4))
         return self.classify(self.dropout(x))
 
 

@@ -46,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="change a key of the config"
     )
-    parser.add_argument("--init", type=Path, help="start from these weights, e.g. runs/first/best.safetensors")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="start from these weights, e.g. runs/first/best.safetensors, or last.safetensors for the averaged ones",
+    )
     parser.add_argument(
         "--init-blocks", nargs="+", default=[], metavar="BLOCK", help="take over these blocks only, e.g. global_depth"
     )

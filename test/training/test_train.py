@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from hybridnet_ros.engine import load_manifest, open_engine
 from training import evaluate, export, parity, train
 from training.config import ConfigError
+from training.evaluate import load_weights
 from training.networks.depthwise import depthwise_in_float32
 from training.run_folder import RunFolder
 from training.schedule import learning_rate_factor, moving_average
@@ -111,6 +112,9 @@ def test_a_run_can_start_from_the_weights_of_another(
     expected = RunFolder.open(finished).load_best().state_dict()
     for state in (trainer.network.state_dict(), trainer.average.module.state_dict()):
         assert all(torch.equal(value, expected[name]) for name, value in state.items())
+    trainer.start_from(finished / "last.safetensors")
+    expected = load_weights(RunFolder.open(finished), "average")[0].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in trainer.network.state_dict().items())
     environment = RunFolder.open(tmp_path / "a").environment()
     assert environment["init"] == str(weights)
     assert environment["init_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -120,7 +124,10 @@ def test_a_run_can_start_from_the_weights_of_another(
 
 
 def test_blocks_that_do_not_learn_stay_as_they_were(finished: Path, data: Path, tmp_path: Path) -> None:
-    config, run = small_config(tmp_path / "small.yaml", steps=2, learn=["upsampling"], weight_decay=0.5), tmp_path / "run"
+    config, run = (
+        small_config(tmp_path / "small.yaml", steps=2, learn=["upsampling"], weight_decay=0.5),
+        tmp_path / "run",
+    )
     run_training([config, "--data", data, "--run", run, "--init", finished / "best.safetensors", "--device", "cpu"])
     before, after = RunFolder.open(finished).load_best().state_dict(), RunFolder.open(run).load_state()
     for state in (after["network"], {k.removeprefix("module."): v for k, v in after["average"].items()}):

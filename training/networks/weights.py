@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from training.networks.features import Features, TimmFeatures
 
+_AVERAGE = "average.module."  # in a run's checkpoint; "module" is torch's AveragedModel's
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch checkpoint (.pth, .pt) as torchvision publishes them.
@@ -61,13 +63,13 @@ def load_blocks(network: nn.Module, path: Path, blocks: Sequence[str]) -> None:
 
     Args:
         network: that takes them over.
-        path: weights of the other run, e.g. runs/depthnet/best.safetensors.
+        path: weights of the other run, e.g. runs/depthnet/best.safetensors; of its last.safetensors the averaged ones.
         blocks: names of the blocks, e.g. global_depth and refining_depth; none means all.
 
     Raises:
         ValueError: a block is missing on either side, or a tensor differs in size; names the first.
     """
-    stored, own = read_weights(path), network.state_dict()
+    stored, own = _averaged(read_weights(path)), network.state_dict()
     wanted = [name for name in own if not blocks or name.split(".")[0] in blocks]
     for block in blocks:
         for where, names in (("this network", own), (str(path), stored)):
@@ -81,6 +83,12 @@ def load_blocks(network: nn.Module, path: Path, blocks: Sequence[str]) -> None:
         if stored[name].shape != own[name].shape:
             raise ValueError(f"{path}: '{name}' is {_sides(stored[name])}, this network's {_sides(own[name])}")
     network.load_state_dict({**own, **{name: stored[name] for name in wanted}})
+
+
+def _averaged(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a checkpoint, which holds more than one set of weights, the averaged ones; of any other file, everything."""
+    found = {name.removeprefix(_AVERAGE): value for name, value in stored.items() if name.startswith(_AVERAGE)}
+    return found or stored
 
 
 def _blocks(names: object) -> list[str]:

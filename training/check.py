@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.command import new_parser, reports
 from training.config import RunConfig, load_config
 from training.data.folder import PlainFolder
-from training.data.label_sets import read_label_set
+from training.data.label_sets import favoured, read_label_set
 from training.data.sample import DataError, Samples
 from training.data.sources import open_source, open_truth
 from training.scores import passes
@@ -29,8 +29,9 @@ def check_config(config: RunConfig, data: Path) -> int:
 
     Raises:
         DataError: names the first bad file and the remedy.
-        ConfigError: labels are not of the run's label set.
+        ConfigError: labels are not of the run's label set, or a class is favoured that is not in it.
     """
+    favoured(config)
     label_set = read_label_set(config.data.label_set)
     total = 0
     for source in config.data.sources:

@@ -36,7 +36,7 @@ from training.command import add_config_of_engine, add_device, add_scoring, conf
 from training.comparison import Row
 from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig
 from training.cost import measure_costs
-from training.data.label_sets import read_label_set
+from training.data.label_sets import favoured, read_label_set
 from training.data.sources import open_truth
 from training.evaluation import Evaluation, Figures, Trained, weights_sha256
 from training.networks import EngineGraph, HybridNet
@@ -57,10 +57,10 @@ class TorchSession(ResizingSession):
     runtime = "pytorch"
     description = f"PyTorch {torch.__version__}"
 
-    def __init__(self, network: HybridNet, depth_range: tuple[float, float]) -> None:
-        """Take the network as it is; it is run in evaluation mode."""
-        self.graph = EngineGraph(network, depth_range).eval()
-        self.device = next(network.parameters()).device
+    def __init__(self, graph: EngineGraph) -> None:
+        """Take the graph as it is; it is run in evaluation mode."""
+        self.graph = graph.eval()
+        self.device = next(graph.parameters()).device
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8]) -> Maps:
@@ -85,7 +85,13 @@ def filled(outputs: dict[str, NDArray[Any]], images: NDArray[np.uint8]) -> Maps:
 
 def torch_engine(network: HybridNet, config: RunConfig) -> Engine:
     """The network as an engine, for evaluation before it is exported."""
-    return Engine(draft_manifest(config), TorchSession(network, config.engine.depth_range))
+    return Engine(draft_manifest(config), TorchSession(engine_graph(network, config)))
+
+
+def engine_graph(network: HybridNet, config: RunConfig) -> EngineGraph:
+    """The network with the post-processing that its run's config wants, on the network's device."""
+    graph = EngineGraph(network, config.engine.depth_range, favoured(config))
+    return graph.to(next(network.parameters()).device)
 
 
 def draft_manifest(config: RunConfig) -> Manifest:

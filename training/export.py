@@ -32,13 +32,12 @@ from training.command import add_weights, new_parser, reports
 from training.config import RunConfig
 from training.data.sample import Sample
 from training.data.sources import open_truth
-from training.evaluate import draft_manifest, evaluate, load_weights, scored, summary, torch_engine
+from training.evaluate import draft_manifest, engine_graph, evaluate, load_weights, scored, summary, torch_engine
 from training.evaluation import Trained
 from training.failures import find_failures
 from training.flicker import flicker
 from training.focal import focal
 from training.model_card import render_card
-from training.networks import EngineGraph
 from training.onnx_file import PartSession, write_onnx
 from training.panel import draw_panel, spread
 from training.parity import ParityError, compare
@@ -63,7 +62,7 @@ def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> P
     config = run.config
     network, trained = load_weights(run, weights)
     claims = scored(config, config.claims)
-    manifest, graph = draft_manifest(config), EngineGraph(network, config.engine.depth_range)
+    manifest, graph = draft_manifest(config), engine_graph(network, config)
     whole = network.has_depth and network.has_labels
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / manifest.onnx

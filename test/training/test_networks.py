@@ -85,6 +85,24 @@ def test_stages_behind_the_last_map_are_left_out() -> None:
         TimmFeatures("tf_efficientnet_lite0", strides=(64,))
 
 
+def test_a_favoured_class_is_said_where_it_is_less_likely() -> None:
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(), 3, (64, 96)).eval()
+    image = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        odds = network(image).scores.softmax(dim=1)
+        labels, favouring, confidence = (
+            EngineGraph(network, (0.5, 20.0), favour)(image)[part]
+            for favour, part in ((None, 1), ([0.0, 1.0, 0.0], 1), ([0.0, 1.0, 0.0], 2))
+        )
+    odds = odds * torch.tensor([1.0, math.e, 1.0])[:, None, None]
+    expected = odds.argmax(dim=1)
+    assert torch.equal(favouring[0, ::2, ::2], expected[0].byte())
+    assert (favouring == 1).sum() > (labels == 1).sum()
+    share = 255 * odds.amax(dim=1) / odds.sum(dim=1)
+    torch.testing.assert_close(confidence[0, ::2, ::2].float(), share[0].round(), atol=1.0, rtol=0)
+
+
 def test_normalise_maps_bytes_to_plus_minus_one() -> None:
     image = torch.tensor([0, 255, 127], dtype=torch.uint8).expand(1, 1, 1, 3)
     assert Normalise(*[(0.5, 0.5, 0.5)] * 2)(image).flatten().tolist() == pytest.approx(

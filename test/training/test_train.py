@@ -146,6 +146,14 @@ def test_a_block_to_learn_that_the_network_lacks_is_named(
     assert "optimiser.learn" in capsys.readouterr().err
 
 
+def test_a_favoured_class_is_one_of_the_label_set(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [small_config(tmp_path / "small.yaml"), "--data", data, "--run", tmp_path / "run"]
+    assert train.main([*map(str, arguments), "--set", "engine.favour={lamp post: 1}"]) == 1
+    assert "engine.favour: there is no class 'lamp post' in cityscapes19, there is road," in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_names_the_images(data: Path, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml"))
     trainer = train.Trainer(run, data, torch.device("cpu"))

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from hybridnet_ros.resources import share_path
 from hybridnet_ros.scene.labels import LabelError, LabelSet
-from training.config import ConfigError
+from training.config import ConfigError, RunConfig
 
 
 def read_label_set(name: str) -> LabelSet:
@@ -18,6 +18,20 @@ def read_label_set(name: str) -> LabelSet:
         return LabelSet.from_yaml(folder / f"{name}.yaml")
     except LabelError as error:
         raise ConfigError(str(error)) from error
+
+
+def favoured(config: RunConfig) -> list[float] | None:
+    """What engine.favour adds to the score of each class; None where it favours none.
+
+    Raises:
+        ConfigError: it names a class that the run's label set has not.
+    """
+    names, favour = read_label_set(config.data.label_set).names, config.engine.favour
+    if unknown := [name for name in favour if name not in names]:
+        raise ConfigError(
+            f"engine.favour: there is no class '{unknown[0]}' in {config.data.label_set}, there is {', '.join(names)}"
+        )
+    return [favour.get(name, 0.0) for name in names] if favour else None
 
 
 def label_table(label_set: LabelSet, other: str) -> NDArray[np.uint8] | None:

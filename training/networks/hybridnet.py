@@ -134,9 +134,22 @@ class EngineGraph(nn.Module):
         outputs: names of what `forward` returns; a network of one task has only that task's.
     """
 
-    def __init__(self, network: HybridNet, depth_range: tuple[float, float]) -> None:
-        """`depth_range`: metres at the canonical focal length that depth is kept within."""
+    favour: Tensor
+
+    def __init__(
+        self, network: HybridNet, depth_range: tuple[float, float], favour: Sequence[float] | None = None
+    ) -> None:
+        """Take the network as it is.
+
+        Args:
+            network: whose output is post-processed.
+            depth_range: metres at the canonical focal length that depth is kept within.
+            favour: nats added to the score of each class; None: nothing.
+        """
         super().__init__()
+        shift = torch.tensor([] if favour is None else list(favour), dtype=torch.float32)
+        per_channel = shift.repeat_interleave(network.subpixels**2)
+        self.register_buffer("favour", per_channel[:, None, None], persistent=False)
         self.network = network
         self.depth_range = depth_range
         self.outputs = (("depth",) if network.has_depth else ()) + (
@@ -151,9 +164,9 @@ class EngineGraph(nn.Module):
             coded = upsample(output.depth, self.network.depth_stride)
             found += (self.network.depth_code.to_metres(coded, *self.depth_range)[:, 0],)
         if output.packed_scores is not None:
-            labels, confidence = _labels_and_confidence(
-                output.packed_scores, output.subpixels, self.network.scores_stride
-            )
+            # Behind a convolution: runtimes add the shift to its bias, and it costs nothing.
+            packed = output.packed_scores + self.favour if len(self.favour) else output.packed_scores
+            labels, confidence = _labels_and_confidence(packed, output.subpixels, self.network.scores_stride)
             # Through float32: TensorRT 8.6 casts to uint8 from floating point only.
             found += (_double(labels)[:, 0].byte(), _double(confidence)[:, 0].byte())
         return found

@@ -40,8 +40,8 @@ LIMITS = {
     "abs_rel": 0.03,  # relative gain
 }
 
-# These catch a file that computes something else; what 8 bits may cost is in LIMITS. Labels differ most where the network
-# is unsure: on 7 % of the pixels with NYUv2's 40 classes, on 1 % with Cityscapes' 19.
+# These catch a file that computes something else; what 8 bits may cost is in LIMITS. Labels differ most where the
+# network is unsure: on 7 % of the pixels with NYUv2's 40 classes, on 1 % with Cityscapes' 19.
 PARITY_TOLERANCES = {
     "labels_disagreement": 0.10,
     "depth_abs_rel": 0.06,

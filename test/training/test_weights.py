@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training import train
-from training.config import ConfigError, NetworkConfig
+from training import imagenet, train
+from training.config import ConfigError, NetworkConfig, load_config
 from training.networks import _timm, build_network
 from training.networks.features import TimmFeatures
 from training.networks.googlenet import GoogLeNetFeatures
@@ -17,6 +17,8 @@ from training.networks.weights import load_classifier
 from training.run_folder import RunFolder
 
 from .rooms import room_config, write_rooms
+
+RECIPES = Path(__file__).parents[2] / "training" / "configs"
 
 
 def torchvision_vgg16(width: float) -> dict[str, Tensor]:
@@ -117,6 +119,41 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert "'features.0.weight' is 6x3x3x3, the network's 3x3x3x3" in refusal(tmp_path / "wide.pth")
     blocks = NetworkConfig(features="googlenet", global_depth=None)
     assert "lacks 'conv1.conv.weight': is it of another backbone?" in refusal(tmp_path / "wide.pth")
+    blocks = NetworkConfig(features="tf_efficientnet_lite0", global_depth=None)
+    assert "python -m training.imagenet tf_efficientnet_lite0 --data DATA puts them there" in refusal(tmp_path / "none")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_recipes_weights_are_made_from_a_file(tmp_path: Path, renamed: bool) -> None:
+    torch.manual_seed(5)
+    model = _timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    stored = {name: value for name, value in model.state_dict().items() if "num_batches" not in name}
+    if renamed:
+        stored = {f"module.{place}": value for place, value in enumerate(stored.values())}
+    torch.save(stored, tmp_path / "lite0.pth")
+    command = ["tf_efficientnet_lite0", "--data", str(tmp_path), "--from", str(tmp_path / "lite0.pth")]
+    assert imagenet.main(command) == 0
+    weights = Path("weights/tf_efficientnet_lite0_imagenet_fp16.safetensors")
+    assert load_config(RECIPES / "driving.yaml").network.weights == weights
+    features = TimmFeatures("tf_efficientnet_lite0")
+    load_classifier(features, tmp_path / weights)
+    for name, value in model.state_dict().items():
+        assert features.backbone.state_dict()[name].equal(value.half().to(value.dtype)), name
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refusal(stored: dict[str, Tensor], backbone: str = "tf_efficientnet_lite0") -> str:
+        torch.save(stored, tmp_path / "stored.pth")
+        assert imagenet.main([backbone, "--data", str(tmp_path), "--from", str(tmp_path / "stored.pth")]) == 1
+        assert not (tmp_path / "weights").exists()
+        return capsys.readouterr().err
+
+    model = _timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    tensors = [value for name, value in model.items() if "num_batches" not in name]
+    assert "timm has no weights of 'efficientnet_lite9'" in refusal({}, "efficientnet_lite9")
+    assert "it holds 0 tensors, timm's model 247" in refusal({})
+    swapped = {str(place): value for place, value in enumerate(reversed(tensors))}
+    assert "'0' is [1000], timm's 'conv_stem.weight' [32, 3, 3, 3]" in refusal(swapped)
 
 
 @pytest.fixture(scope="module")

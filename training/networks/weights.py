@@ -42,6 +42,11 @@ def load_classifier(features: Features, path: Path) -> None:
     Raises:
         ValueError: the file is missing or damaged, or of another network; names the first tensor that does not fit.
     """
+    if isinstance(features, TimmFeatures) and not path.is_file():
+        name = features.backbone.pretrained_cfg["architecture"]
+        raise ValueError(
+            f"no ImageNet weights at {path}: python -m training.imagenet {name} --data DATA puts them there"
+        )
     target = features.backbone if isinstance(features, TimmFeatures) else features
     assert isinstance(target, nn.Module)
     names = {name: name for name in target.state_dict()}

@@ -141,7 +141,8 @@ class PaperObjective(Objective):
 
     L_S is a mean over labelled pixels. L_DL and L_DN compare depth divided by the code's scale at the network's own
     resolution and are, in Caffe's reduction, sums over the map; reduction "mean" divides everything by the map's
-    pixels, which is the same loss at another learning rate.
+    pixels, which is the same loss at another learning rate; where there is no depth, by those of a map at a quarter of
+    the image's size, so that networks of one task learn at the same rate.
     """
 
     def __init__(self, config: PaperLossConfig, code: DepthCode) -> None:
@@ -161,10 +162,11 @@ class PaperObjective(Objective):
         whole = whole or Known.of(labels, depth)
         parts: dict[str, Tensor] = {}
         total = depth.new_zeros(())
-        pixels = 1
+        pixels = labels[0].numel() // 4
         if output.depth is not None:
             step = depth.shape[-1] // output.depth.shape[-1]
-            truth = depth[:, ::step, ::step] / self.code.scale
+            middle = (step - 1) // 2  # of the truth's cells under one of the map's
+            truth = depth[:, middle::step, middle::step] / self.code.scale
             pixels = truth[0].numel()
             valid = torch.isfinite(truth)
             found = self.code.to_linear(output.depth.float())[:, 0]

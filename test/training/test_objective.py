@@ -85,6 +85,21 @@ def test_the_mean_reduction_is_the_papers_weights() -> None:
     torch.testing.assert_close(parts["total"], expected)
     difference = output.depth[:, 0] - metres[:, ::2, ::2] / SCALE
     torch.testing.assert_close(parts["depth"] / n, 0.5 * difference.square().mean())
+    # Labels alone, the baseline, learn at the same rate.
+    objective = PaperObjective(PaperLossConfig(kind="paper"), DepthCode("linear", SCALE))
+    alone = objective(NetworkOutput(None, output.scores), labels, metres)
+    torch.testing.assert_close(alone["total"], 0.15625 * parts["labels"])
+
+
+def test_a_coarse_depth_map_is_compared_with_the_middle_of_its_cells() -> None:
+    rows = torch.arange(40.0).expand(1, 40, 40) + 1
+    coarse = torch.nn.functional.avg_pool2d(rows[:, None], 4) / SCALE
+    labels = torch.full((1, 40, 40), 255, dtype=torch.uint8)
+    parts = PaperObjective(PaperLossConfig(kind="paper"), DepthCode("linear", SCALE))(
+        NetworkOutput(coarse, None), labels, rows
+    )
+    # There is no cell in the middle of four: the nearest is half a cell away.
+    torch.testing.assert_close(parts["depth"], torch.tensor(0.5 * 100 * (0.5 / SCALE) ** 2))
 
 
 def test_images_with_hardly_any_depth_are_not_normalised() -> None:

@@ -44,17 +44,15 @@ class TrainingTransform:
         mirrored = rng.random() < self.data.flip
 
         image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        image = window.cut(rolled(image, roll, GREY), GREY)
-        labels = np.full(window.crop, IGNORE, np.uint8)
+        image = window.cut(rolled(np.asarray(image, np.uint8), roll), GREY)
+        cells = _cells((height, width), size, roll, window)
+        labels = np.full(window.grid, IGNORE, np.uint8)
         if sample.labels is not None:
-            resized = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST)
-            labels = window.cut(rolled(resized, roll, IGNORE), IGNORE)
-        depth = np.full(window.crop, np.nan, np.float32)
+            labels = window.pick(sample.labels, cells, IGNORE)
+        depth = np.full(window.grid, np.nan, np.float32)
         if sample.depth is not None:
             canonical = sample.depth * np.float32(self.engine.fx / (sample.fx * scale))
-            canonical = cv2.resize(canonical, size, interpolation=cv2.INTER_NEAREST)
-            depth = window.cut(rolled(canonical, roll, np.nan), np.nan)
-        labels, depth = labels[::2, ::2], depth[::2, ::2]
+            depth = window.pick(canonical, cells, np.nan)
         if mirrored:
             image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
         return {
@@ -66,7 +64,13 @@ class TrainingTransform:
 
 @dataclass(frozen=True)
 class _Window:
-    """Where a crop lies: in the image where that is larger, with padding round the image where it is smaller."""
+    """Where a crop lies: in the image where that is larger, with padding round the image where it is smaller.
+
+    Attributes:
+        crop: (height, width) px.
+        source: (top, left) px of what is cut, in the image.
+        target: (top, left) px of where that goes, in the crop.
+    """
 
     crop: tuple[int, int]
     source: tuple[int, int]
@@ -79,6 +83,16 @@ class _Window:
         y, x = (int(rng.integers(max(-extra, 0) + 1)) for extra in spare)
         return cls(crop, (top, left), (y, x))
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) of the targets."""
+        return self.crop[0] // 2, self.crop[1] // 2
+
+    def pick(self, values: NDArray, cells: NDArray[np.float64], padding: float) -> NDArray:
+        """Labels or depth [H, W] at the middles of the targets' cells, none mixed with its neighbours."""
+        method = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(values, cells[:2], self.grid[::-1], flags=method, borderValue=padding))
+
     def cut(self, values: NDArray, padding: float) -> NDArray:
         result = np.full(self.crop + values.shape[2:], padding, values.dtype)
         (top, left), (y, x) = self.source, self.target
@@ -87,17 +101,41 @@ class _Window:
         return result
 
 
-def rolled(values: NDArray, degrees: float, padding: float) -> NDArray:
-    """An image [H, W, 3], labels or depth [H, W] as the camera sees them, rolled about its optical axis.
+def rolled(image: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """An image [H, W, 3] as the camera sees it, rolled about its optical axis.
 
     That goes through the middle of the image. Depth is measured along it, so it does not change.
     """
     if degrees == 0:
-        return values
-    height, width = values.shape[:2]
-    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-    method = cv2.INTER_LINEAR if values.ndim == 3 else cv2.INTER_NEAREST
-    return np.asarray(cv2.warpAffine(values, turn, (width, height), flags=method, borderValue=(padding,) * 3))
+        return image
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.warpAffine(image, _roll(size, degrees)[:2], size, borderValue=(GREY,) * 3), np.uint8)
+
+
+def _roll(size: tuple[int, int], degrees: float) -> NDArray[np.float64]:
+    """From a pixel (x, y, 1) of an image of (width, height) to where it is once the camera is rolled."""
+    turn = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), degrees, 1.0)
+    return np.vstack([turn, (0, 0, 1)])
+
+
+def _cells(sample: tuple[int, int], size: tuple[int, int], roll: float, window: _Window) -> NDArray[np.float64]:
+    """From a cell (column, row, 1) of the targets' grid to the pixel (x, y, 1) of the sample that its middle shows.
+
+    Whole numbers are the middles of pixels and cells. Every step from sample to crop is taken back at once: of targets
+    that are resized, rolled and halved one after the other, each to the nearest, each step moves them by up to half a
+    pixel, and a network learns to answer beside the edges that it sees.
+
+    Args:
+        sample: its height and width.
+        size: width and height that it is resized to.
+        roll: degrees that it is then rolled by.
+        window: what is cut from that.
+    """
+    (top, left), (y, x) = window.source, window.target
+    to_rolled = np.array([(2, 0, left - x + 0.5), (0, 2, top - y + 0.5), (0, 0, 1)])
+    across, down = sample[1] / size[0], sample[0] / size[1]
+    to_sample = np.array([(across, 0, (across - 1) / 2), (0, down, (down - 1) / 2), (0, 0, 1)])
+    return np.asarray(to_sample @ np.linalg.inv(_roll(size, roll)) @ to_rolled, np.float64)
 
 
 def vary_colour(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:

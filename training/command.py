@@ -38,7 +38,7 @@ def add_config_of_engine(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def config_of_engine(given: Path | None, manifest: Manifest) -> RunConfig:
-    """What --config gave, else the recipe of the engine.
+    """What --config gave, else the recipe of the engine with the changes that it was trained with.
 
     Raises:
         ConfigError: it cannot be read, or the manifest names none that is here.
@@ -51,7 +51,7 @@ def config_of_engine(given: Path | None, manifest: Manifest) -> RunConfig:
             f"{manifest.network} was made by {manifest.training.recipe or 'no recipe that it names'}, which is not "
             "here: give its description with --config"
         )
-    return load_config(recipe)
+    return load_config(recipe, manifest.training.details.get("changes", ()))
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

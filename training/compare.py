@@ -71,9 +71,13 @@ def evaluations(runs: Sequence[Path], settings: Settings) -> list[tuple[str, Eva
     for path in runs:
         if path.suffix == ".json":
             given = Evaluation.load(path)
+            if given.name in found:
+                raise ConfigError(f"{path}: there is another run called {given.name}, runs are told apart by it")
             found[given.name] = given
             continue
         name = path.resolve().name
+        if name in found:
+            raise ConfigError(f"{path}: there is another run called {name}: rename a folder, runs are told apart by it")
         found[name] = None
         if (path / "best.safetensors").is_file():
             folders[name] = RunFolder.open(path)

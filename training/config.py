@@ -187,6 +187,12 @@ class OptimiserConfig(_Model):
     learn: Annotated[list[Block], Field(min_length=1)] | None = None
     amp: bool = True  # bfloat16 autocast
 
+    @model_validator(mode="after")
+    def _averaged(self) -> "OptimiserConfig":
+        if self.average_from is not None and self.average_from >= self.steps:
+            raise ValueError(f"average_from: {self.average_from} is not reached in {self.steps} steps")
+        return self
+
 
 class ScheduleConfig(_Model):
     """When to look and when to save, in steps."""
@@ -260,10 +266,11 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: the file cannot be read, is not YAML, or has missing, unknown or wrong keys.
     """
-    values = _network_by_name(_read(path))
+    values = _network_by_name(_read(path), {})
     for change in changes:
+        before = values.get("network")
         _set(values, change)
-        _network_by_name(values)
+        _network_by_name(values, before if isinstance(before, dict) else {})
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -298,15 +305,19 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _network_by_name(values: dict[str, Any]) -> dict[str, Any]:
-    """Put the blocks in the place of a network's name."""
+def _network_by_name(values: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Put the blocks in the place of a network's name; what `before` said of the scene, not of blocks, stays."""
     name = values.get("network")
     if isinstance(name, str):
         path = NETWORKS / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in NETWORKS.glob("*.yaml")))
             raise ConfigError(f"network: there is none called {name}; there is {known}")
-        values["network"] = _read(path)
+        blocks = _read(path)
+        kept: dict[str, Any] = {key: before[key] for key in ("initial_depth", "depth_scale") if key in before}
+        if "weights" in before and before.get("features") == blocks["features"]:
+            kept["weights"] = before["weights"]
+        values["network"] = {**kept, **blocks}
     return values
 
 

@@ -37,7 +37,7 @@ from training.evaluation import Trained
 from training.failures import find_failures
 from training.flicker import flicker
 from training.focal import focal
-from training.model_card import render_card
+from training.model_card import read_prose, render_card
 from training.onnx_file import PartSession, write_onnx
 from training.panel import draw_panel, spread
 from training.parity import ParityError, compare
@@ -57,6 +57,7 @@ def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> P
         the ONNX file.
 
     Raises:
+        ConfigError: what the card says of the network beside its figures is not written yet.
         ParityError: ONNX Runtime and PyTorch differ by more than the tolerances; nothing was written.
     """
     config = run.config
@@ -64,6 +65,8 @@ def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> P
     claims = scored(config, config.claims)
     manifest, graph = draft_manifest(config), engine_graph(network, config)
     whole = network.has_depth and network.has_labels
+    if whole:
+        read_prose(config)  # before minutes are spent on measuring
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / manifest.onnx
         write_onnx(graph, draft, (config.engine.height, config.engine.width))
@@ -141,7 +144,7 @@ def training_record(trained: Trained) -> TrainingRecord:
         commit=environment["commit"],
         seed=config.seed,
         steps=trained.step,
-        recipe=f"training/configs/{config.engine.name}.yaml",
+        recipe=_from_checkout(Path(environment["config"])),
         details={
             "weights": trained.weights,
             "batch": config.optimiser.batch,
@@ -152,6 +155,11 @@ def training_record(trained: Trained) -> TrainingRecord:
             "resumed": environment.get("resumed", []),
         },
     )
+
+
+def _from_checkout(recipe: Path) -> str:
+    root = Path(__file__).parents[1]
+    return (recipe.relative_to(root) if recipe.is_relative_to(root) else recipe).as_posix()
 
 
 def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:

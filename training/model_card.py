@@ -42,7 +42,9 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 
 ## Accuracy
 
-Measured on this very file by `{{ m.accuracy[0].command }}`, on data that training never saw.
+Measured on this very file by `{{ m.accuracy[0].command }}`, on data that \
+{% if config.reported %}neither training nor the choice of weights saw{% else %}training never saw, but by which \
+the weights were chosen: another camera's will be a little worse{% endif %}.
 
 {% if labels -%}
 Labels, {{ config.claims.labels.about }}{% if labels.iou|length != m.labels.names|length %} \
@@ -119,10 +121,21 @@ _KEPT = {
 }
 
 
+def read_prose(config: RunConfig) -> str:
+    """What only a person can say of a network, `configs/NAME.card.md`; ConfigError where it is not there."""
+    path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"engine.name: there is no {path}: write there what the network is for, and its limits"
+        ) from error
+
+
 def render_card(
     manifest: Manifest, config: RunConfig, figures: dict[str, dict[str, Any]], size: int, failures: Sequence[str]
 ) -> str:
-    """The card in Markdown; what only a person can say comes from `configs/NAME.card.md`, split at its first heading.
+    """The card in Markdown; what only a person can say is split at its first heading.
 
     Args:
         manifest: of the exported engine.
@@ -131,14 +144,7 @@ def render_card(
         size: of the ONNX file, bytes.
         failures: why each row of the picture of failures is there.
     """
-    path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
-    try:
-        prose = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"engine.name: there is no {path}: write there what the network is for, and its limits"
-        ) from error
-    about, heading, limits = prose.partition("\n## ")
+    about, heading, limits = read_prose(config).partition("\n## ")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE).render(
         m=manifest,

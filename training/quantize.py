@@ -2,8 +2,9 @@
 
     python -m training.quantize driving --data DATA --output engines
 
-The scales come from training images. Both engines are then measured on the validation data, and one that loses more
-than LIMITS is refused. TensorRT has no use for this file: `hybridnet build-engine` makes its own of the float32 engine.
+The scales come from training images. Both engines are then measured on what the engine's figures are of, and one that
+loses more than LIMITS is refused. TensorRT has no use for this file: `hybridnet build-engine` makes its own of the
+float32 engine.
 """
 
 import hashlib

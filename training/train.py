@@ -95,6 +95,8 @@ def _trainer(options: argparse.Namespace, processes: Processes) -> Trainer:
         trainer.resume()
     elif options.init:
         processes.together(lambda: trainer.start_from(options.init, options.init_blocks))
+    elif trainer.from_chance and processes.rank == 0:
+        print("note: the features start from chance: network.weights, a file with ImageNet's, would help them")
     return trainer
 
 

@@ -114,6 +114,11 @@ class Trainer:
             pixels += described.weight * class_shares(source, len(pixels))
         return class_weights(pixels.tolist(), balance)
 
+    @property
+    def from_chance(self) -> bool:
+        """Whether features that could start from ImageNet's weights do not."""
+        return self.config.network.features is not None and self.config.network.weights is None
+
     def start_from(self, weights: Path, blocks: Sequence[str] = ()) -> None:
         """Take over the weights of an earlier run, or only those of some blocks; its optimiser and step are not."""
         try:

@@ -165,7 +165,7 @@ def finish(
 def _task(stream: Stream, options: argparse.Namespace, labels: LabelSet) -> Task:
     depth, truth = None, None
     if options.depth_folder is not None:
-        depth = DepthReference(folder=str(options.depth_folder), scale=options.depth_scale)
+        depth = DepthReference(folder=str(options.depth_folder), scale=options.depth_scale or DepthReference.scale)
     if options.labels_folder is not None:
         truth = label_reference(labels, options.classes, folder=str(options.labels_folder))
     if options.depth_topic or options.labels_topic:

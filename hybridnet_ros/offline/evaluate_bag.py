@@ -115,6 +115,7 @@ class Worker:
                 if found is not None and name == "depth":
                     assert task.depth is not None
                     references[name] = task.depth.read(found, frame, rgb.shape[1], rgb.shape[0])
+                    problems += task.depth.doubts(found, frame)
                 elif found is not None:
                     assert task.labels is not None
                     references[name] = task.labels.read(found)

@@ -69,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--depth-scale",
         type=positive(float),
-        default=1000.0,
         metavar="N",
         help="units a metre in the PNGs of --depth-folder (1000; KITTI has 256)",
     )
@@ -87,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         default="",
         metavar="NAME|YAML",
-        help="what the labels' values mean: a label set such as camvid11, or a file; see config/labels "
-        "(the bag's LabelInfo, else the engine's ids)",
+        help="what the labels' values mean: a label set such as camvid11, whose ids they are, or a file; see "
+        "config/labels (the bag's LabelInfo, else the engine's ids)",
     )
     add(
         "--tolerance",
@@ -146,6 +145,14 @@ def main(arguments: argparse.Namespace) -> int:
 
     if not arguments.min_depth < arguments.max_depth:
         return _fail(f"--min-depth {arguments.min_depth:g} must be less than --max-depth {arguments.max_depth:g}")
+    for option, needs, idle in (
+        ("--depth-scale", "--depth-folder", arguments.depth_scale and not arguments.depth_folder),
+        ("--extrinsic", "--depth-topic", arguments.extrinsic and not arguments.depth_topic),
+        ("--classes", "--labels-topic or --labels-folder",
+         arguments.classes and not (arguments.labels_topic or arguments.labels_folder)),
+    ):  # fmt: skip
+        if idle:
+            return _fail(f"{option} is of no use without {needs}")
     try:
         evaluation, page = evaluate(arguments)
     except (BagError, EngineError, EvaluationError, LabelError, ResourceError, OSError) as error:

@@ -33,12 +33,14 @@ class LabelReference:
         from_pixels: for each of the 256 values of the reference's pixels its class, or `labels.ignore`.
         from_engine: for each class id of the engine the class, or `labels.ignore`.
         meaning: where the classes are taken from, in words.
+        from_ids: pixels are ids of `labels`; any other value means that they are not, and is refused.
     """
 
     labels: LabelSet
     from_pixels: tuple[int, ...]
     from_engine: tuple[int, ...]
     meaning: str
+    from_ids: bool = False
     topic: str = ""
     folder: str = ""
 
@@ -54,6 +56,11 @@ class LabelReference:
                 raise MessageError(f"{found} is no 8-bit grey image of class ids")
         else:
             pixels = to_labels(found)
+        if self.from_ids and (wrong := np.setdiff1d(pixels, (*range(len(self.labels)), self.labels.ignore))).size:
+            raise MessageError(
+                f"there is the value {wrong[0]}: the classes {self.labels.name} are 0 to {len(self.labels) - 1} in the "
+                f"order of their names, {self.labels.ignore} is none; say with --classes FILE what each value means"
+            )
         return np.asarray(cv2.LUT(pixels, np.array(self.from_pixels, np.uint8)), np.uint8)
 
 
@@ -72,7 +79,7 @@ def label_reference(
     """
     if bag is not None:
         require_one_of(bag, topic, ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"))
-    where = {"topic": topic, "folder": folder}
+    where: dict[str, Any] = {"topic": topic, "folder": folder}
     own = tuple(range(len(engine))) + (engine.ignore,) * (256 - len(engine))
     if mapping:
         path = _label_file(mapping)
@@ -89,7 +96,7 @@ def label_reference(
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise EvaluationError(f"cannot use the classes in {path}: {error}") from None
         pixels = tuple(range(len(theirs))) + (theirs.ignore,) * (256 - len(theirs))
-        return LabelReference(theirs, pixels, from_engine, f"of {theirs.name}", **where)
+        return LabelReference(theirs, pixels, from_engine, f"of {theirs.name}", from_ids=True, **where)
     if bag is not None and (info_topic := _label_info_topic(bag, topic)):
         info = next(bag.messages(info_topic)).message
         named = {each.class_id: each.class_name for each in info.class_map}
@@ -100,7 +107,7 @@ def label_reference(
                 f"engine's ({', '.join(engine.names)}): give a mapping with --classes"
             )
         return LabelReference(engine, pixels, own, f"by {info_topic}", **where)
-    return LabelReference(engine, own, own, "ids as the engine's", **where)
+    return LabelReference(engine, own, own, "ids as the engine's", from_ids=True, **where)
 
 
 def _by_name(engine: LabelSet, named: Mapping[int, str], strict: bool) -> tuple[int, ...]:

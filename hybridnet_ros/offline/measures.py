@@ -82,7 +82,8 @@ class Tally:
             valid = np.flatnonzero((truth > 0) & (truth <= settings.cap))
         true, seen = truth.ravel()[valid].astype(np.float64), predicted.ravel()[valid].astype(np.float64)
         classes, bands = labels.ravel()[valid], band_numbers(true, settings.bands)
-        present = np.isfinite(seen)
+        # Out of range (REP 117) is an answer, and counts as the range's end; only NaN is none.
+        present = ~np.isnan(seen)
         terms = depth_terms(np.clip(seen[present], _LEAST_DEPTH, settings.cap), true[present])
         # Every pixel is in one group of (band or none) and class: added up once, and then along both.
         cells = bands.astype(np.uint16) * self.classes + classes

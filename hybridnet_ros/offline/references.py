@@ -71,6 +71,18 @@ class DepthReference:
         transform = self.extrinsic.at(stamp_ns, frame.header.stamp_ns, frame.joints)
         return project(cloud_xyz(found), transform, camera)
 
+    def doubts(self, found: Any, frame: Frame) -> list[str]:
+        """What makes a comparison doubtful though it can be made: a depth image in another frame than its image's."""
+        if isinstance(found, Path) or hasattr(found, "point_step"):
+            return []
+        own, other = frame.header.frame_id, found.header.frame_id
+        if not own or not other or own == other:
+            return []
+        return [
+            f"depth reference: its frame is {other}, the image's {own}: unless these are one camera, two views were "
+            "compared; use a depth image registered to the image"
+        ]
+
 
 class ReferenceFolder:
     """Finds the file that belongs to a frame."""
@@ -130,11 +142,13 @@ def bag_depth_reference(bag: Bag, topic: str, image_topic: str, extrinsic: Path 
 
     Raises:
         BagError: there is no such topic, or the transform is not recorded.
-        EvaluationError: the given extrinsic cannot be read.
+        EvaluationError: the given extrinsic cannot be read, or the topic has no clouds to use it for.
     """
     kind = next((each.type for each in bag.topics if each.name == topic), "")
     if kind != POINTS:
         require_one_of(bag, topic, ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", POINTS))
+        if extrinsic is not None:
+            raise EvaluationError(f"{topic} has images: --extrinsic is for clouds, a depth image must be registered")
         return DepthReference(topic)
     require_one_of(bag, topic, (POINTS,))
     rectified = (

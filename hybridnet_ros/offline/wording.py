@@ -50,7 +50,7 @@ DEPTH = {
     "si_var": Wording("SI var", "SI log squared", -1, 4),
     "scale": Wording("scale", "geometric mean of depth / truth; 1.1 is 10 % too far on the whole", 0),
     "pixels": Wording("pixels", "compared", 0, None),
-    "missing": Wording("missing", "have a truth but no finite prediction; in no other figure", 0, None),
+    "missing": Wording("missing", "have a truth but no prediction (NaN); in no other figure", 0, None),
 }
 """Of `DepthFigures`, the most telling first."""
 

@@ -48,8 +48,8 @@ def independent_prediction(engine: Any, rgb: np.ndarray, fx: float | None) -> tu
 def independent_depth_figures(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
     """The paper's measures over all pixels, from their definitions; pixels as flat arrays."""
     y_, y = np.concatenate(predicted), np.concatenate(truth).astype(np.float64)
-    missing = int(np.sum(~np.isfinite(y_)))
-    y_, y = y_[np.isfinite(y_)], y[np.isfinite(y_)]
+    missing = int(np.sum(np.isnan(y_)))
+    y_, y = np.clip(y_[~np.isnan(y_)], 1e-3, 80), y[~np.isnan(y_)]
     d = np.log(y_) - np.log(y)
     ratio = np.maximum(y_ / y, y / y_)
     return {

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from hybridnet_ros.offline.evaluation import PARTIAL
-from recordings import DEPTH, IMAGE, INFO, LABELS, Recording, picture, true_depth, write_drive
+from recordings import DEPTH, IMAGE, INFO, LABELS, Recording, picture, true_depth, true_labels, write_drive
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,6 +127,42 @@ def test_reference_that_shows_something_else(evaluate_bag: Callable[..., Any], t
     assert outcome.evaluation.total.depth is None
     assert outcome.evaluation.total.depth_matches.unmatched == 1
     assert "100x100 and the image 192x128" in outcome.evaluation.streams[0].problems[0]
+
+
+def test_depth_of_another_frame_is_doubted(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    with Recording(tmp_path / "drive") as bag:
+        for n in range(2):
+            bag.info(INFO, n / 10, fx=160.0)
+            bag.image(IMAGE, n / 10, picture(n), "rgb8")
+            bag.image(DEPTH, n / 10, true_depth(n), "32FC1", frame="infra1_optical")
+    outcome = evaluate_bag(tmp_path / "drive", "--topic", IMAGE, "--depth-topic", DEPTH)
+    assert outcome.code == 0 and outcome.evaluation.total.depth.pixels
+    (problem,) = outcome.evaluation.streams[0].problems
+    assert "its frame is infra1_optical" in problem and "registered to the image (2 times)" in problem
+
+
+def test_options_that_would_do_nothing_are_refused(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    bag, extrinsic = write_drive(tmp_path / "drive", 1), tmp_path / "extrinsic.yaml"
+    extrinsic.write_text("translation: [0, 0, 0]\nrotation: [0, 0, 0, 1]\n")
+    for words, reason in (
+        (["--depth-scale", 256, "--depth-topic", DEPTH], "--depth-scale is of no use without --depth-folder"),
+        (["--extrinsic", extrinsic], "--extrinsic is of no use without --depth-topic"),
+        (["--classes", "camvid11"], "--classes is of no use without --labels-topic or --labels-folder"),
+        (["--topic", IMAGE, "--depth-topic", DEPTH, "--extrinsic", extrinsic], "--extrinsic is for clouds"),
+    ):
+        outcome = evaluate_bag(bag, *words)
+        assert outcome.code == 1 and reason in outcome.said
+
+
+def test_label_values_that_are_no_ids_are_refused(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:
+    with Recording(tmp_path / "drive") as bag:
+        bag.info(INFO, 0.0, fx=160.0)
+        bag.image(IMAGE, 0.0, picture(0), "rgb8")
+        bag.image(LABELS, 0.0, true_labels(0) + np.uint8(1), "mono8")  # from 1 on, as many datasets count
+    outcome = evaluate_bag(tmp_path / "drive", "--topic", IMAGE, "--labels-topic", LABELS)
+    assert outcome.evaluation.total.segmentation is None
+    (problem,) = outcome.evaluation.streams[0].problems
+    assert "there is the value 3: the classes tiny3 are 0 to 2 in the order of their names, 255 is none" in problem
 
 
 def test_topic_that_changes_type_encoding_and_size(evaluate_bag: Callable[..., Any], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from training.networks._timm import BatchNormAct2d
+from training.networks._timm import BatchNormAct2d, DropPath
 from training.networks.layers import conv_bn
 from training.networks.shared_batch import share_batch
 
@@ -18,6 +18,7 @@ def build() -> nn.Sequential:
         nn.Conv2d(8, 16, 3, bias=False),
         BatchNormAct2d(16),
         nn.Dropout2d(0.3),
+        DropPath(0.4),
         nn.Conv2d(16, 4, 3, bias=False),
         nn.BatchNorm2d(4),
         nn.Dropout(0.5),

@@ -8,6 +8,7 @@ import cv2
 import pytest
 
 from training import compare, train
+from training.compare import Settings, evaluations
 from training.comparison import Row, baselines, comparison_json, gains, rows_of
 from training.config import ConfigError, RunConfig, load_config
 from training.evaluation import Evaluation, Trained
@@ -116,6 +117,15 @@ def test_runs_that_differ_by_the_seed_are_one_row_with_mean_and_spread(recipe: P
     assert "| aspp | deeplab_vgg16 | 3 of 4 | 90.00 ± 0.00 | 70.00 ± 0.00 | 58.00 ± 7.21 |" in comparison_page([row])
     (described,) = json.loads(json.dumps(comparison_json([row]), allow_nan=False))
     assert described["measures"]["mean_iou"]["values"] == scores and described["runs"] == ["aspp_0", "aspp_1", "aspp_2"]
+
+
+def test_runs_of_one_name_are_refused(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for folder in (tmp_path, tmp_path / "other"):
+        evaluation("net_1", config_of(recipe), labels=labels(PAPER_ASPP)).save(folder / "net_1.json")
+    runs = [tmp_path / "net_1.json", tmp_path / "other" / "net_1.json"]
+    with pytest.raises(ConfigError, match="there is another run called net_1"):
+        evaluations(runs, Settings(None, tmp_path / "kept"))
 
 
 def test_runs_that_cannot_be_compared_are_refused(recipe: Path) -> None:

@@ -315,6 +315,17 @@ def test_an_engine_that_differs_is_refused(
     assert not (tmp_path / "engines").exists()
 
 
+def test_an_engine_without_words_for_its_card_is_refused_before_it_is_measured(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training([small_config(tmp_path / "small.yaml", steps=1), "--set", "engine.name=mine", "--data", data,
+                  "--run", tmp_path / "run", "--device", "cpu"])  # fmt: skip
+    assert "note: the features start from chance" in capsys.readouterr().out
+    monkeypatch.setattr(export, "evaluate", lambda *_: pytest.fail("measured"))
+    assert export.main([str(tmp_path / "run"), "--data", str(data), "--output", str(tmp_path / "engines")]) == 1
+    assert "mine.card.md: write there what the network is for" in capsys.readouterr().err
+
+
 def test_evaluating_run_and_engine_gives_the_same_figures(
     finished: Path, engines: Path, data: Path, tmp_path: Path
 ) -> None:

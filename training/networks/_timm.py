@@ -20,6 +20,6 @@ except RuntimeError:
     _declare("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from timm import create_model  # noqa: E402
-from timm.layers import BatchNormAct2d, Conv2dSame  # noqa: E402
+from timm.layers import BatchNormAct2d, Conv2dSame, DropPath  # noqa: E402
 
-__all__ = ["BatchNormAct2d", "Conv2dSame", "create_model"]
+__all__ = ["BatchNormAct2d", "Conv2dSame", "DropPath", "create_model"]

@@ -1,8 +1,8 @@
 """One batch on several processes: what mixes or numbers the images of a batch does so over all processes.
 
-Batch normalisation takes mean and variance over the images of all processes, and dropout draws for all of them and
-applies what belongs to its own. So a network learns from N processes with n images each as it does from one process
-with N * n images. The same code runs on CPU and GPU; torch.nn.SyncBatchNorm is for GPUs only.
+Batch normalisation takes mean and variance over the images of all processes, and dropout, that of whole blocks too,
+draws for all of them and applies what belongs to its own. So a network learns from N processes with n images each as it
+does from one process with N * n images. The same code runs on CPU and GPU; torch.nn.SyncBatchNorm is for GPUs only.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import distributed as dist
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.networks._timm import BatchNormAct2d
+from training.networks._timm import BatchNormAct2d, DropPath
 
 
 def share_batch(network: nn.Module) -> None:
@@ -103,9 +103,18 @@ class _SharedDropout2d(nn.Dropout2d):
         return input * _own_part(functional.dropout2d(ones, self.p), len(input))
 
 
+class _SharedDropPath(DropPath):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0:
+            return x
+        ones = x.new_ones(len(x) * dist.get_world_size(), *[1] * (x.ndim - 1))
+        return x * _own_part(super().forward(ones), len(x))
+
+
 _SHARED: dict[type, type] = {
     nn.BatchNorm2d: _SharedBatchNorm,
     BatchNormAct2d: _SharedBatchNormAct,
     nn.Dropout: _SharedDropout,
     nn.Dropout2d: _SharedDropout2d,
+    DropPath: _SharedDropPath,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 import yaml
@@ -22,6 +23,7 @@ from training import evaluate, export, parity, train
 from training.config import ConfigError
 from training.evaluate import load_weights
 from training.networks.depthwise import depthwise_in_float32
+from training.onnx_file import halve_weights
 from training.run_folder import RunFolder
 from training.schedule import learning_rate_factor, moving_average
 
@@ -65,6 +67,35 @@ def test_the_run_folder_says_everything(finished: Path) -> None:
     assert {"validation/mean_iou", "validation/abs_rel"} <= set(events.Tags()["scalars"])
     (picture,) = events.Images("validation/image_depth_labels")
     assert picture.step == 4 and picture.width > 1000
+
+
+def test_the_engines_file_holds_its_weights_in_16_bits(engines: Path) -> None:
+    (path,) = engines.glob("*.onnx")
+    weights = [tensor for tensor in onnx.load(path).graph.initializer if np.prod(tensor.dims) >= 1024]
+    assert weights and {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
+
+
+def test_weights_that_16_bits_cannot_hold_stay_as_they_are() -> None:
+    values = {
+        "small": np.ones(8, np.float32),
+        "kept": np.full(2048, 1e5, np.float32),
+        "halved": np.ones(2048, np.float32),
+    }
+    network = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("Sum", ["kept", "halved"], ["y"])],
+            "sum",
+            [],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2048])],
+            [onnx.numpy_helper.from_array(value, name) for name, value in values.items()],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    halved = halve_weights(network)
+    assert {tensor.name for tensor in halved.graph.initializer} == {"small", "kept", "halved/float16"}
+    session = onnxruntime.InferenceSession(halved.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert (session.run(None, {})[0] == 1e5 + 1).all()
 
 
 def test_a_run_is_not_overwritten(finished: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

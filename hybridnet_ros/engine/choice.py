@@ -101,7 +101,10 @@ def _tensorrt_session(source: Source, sizes: Sequence[tuple[int, int]] = ()) -> 
     """A session on a plan for network `sizes` that is right for this GPU and has passed its parity gate."""
     gpu = find_gpu()
     if source.manifest.precision != "float32":
-        raise PlanError(f"plans are built from float32 engines, and {source.path.name} is {source.manifest.precision}")
+        raise PlanError(
+            f"plans are built from float32 engines, and {source.path.name} is {source.manifest.precision}: take the "
+            "float32 engine, and an 8-bit plan of it with hybridnet build-engine ENGINE --precision int8"
+        )
     trt = load_tensorrt(gpu)
     plan = _plan(source, trt, sizes)
     session = run_plan(trt, plan)

@@ -1,9 +1,9 @@
 """sensor_msgs/CameraInfo <-> CameraModel, and the CameraInfo that goes with each published image.
 
 Sizes are scaled as image_proc's ResizeNode, depth_image_proc and image_geometry's binning do it: fx and cx times the
-ratio of the widths, fy and cy times the ratio of the heights. A cloud that depth_image_proc makes from a published
-depth image is then the one that `fill_points` makes. `CameraModel.scaled` keeps the image's border in place instead:
-its principal point differs by (scale - 1) / 2 pixels.
+ratio of the widths, fy and cy times the ratio of the heights. A cloud that depth_image_proc makes from the published
+depth of a rectified image is then the one that `fill_points` makes. `CameraModel.scaled` keeps the image's border in
+place instead: its principal point differs by (scale - 1) / 2 pixels.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from .layout import check_size, set_header
 _LEAST_FOCAL_RATIO, _MOST_FOCAL_RATIO = 0.02, 200.0  # focal length to width: a view of 175 degrees, and of 0.3
 
 
-def camera_model(info: Any, width: int, height: int) -> CameraModel:
+def is_rectified(topic: str) -> bool:
+    """Whether images on a topic are rectified, by the name that image_proc gives them: image_rect, image_rect_color."""
+    return topic.removesuffix("/compressed").rpartition("/")[2].startswith("image_rect")
+
+
+def camera_model(info: Any, width: int, height: int, rectified: bool = False) -> CameraModel:
     """The pinhole camera of an image of `width` x `height` pixels that `info` belongs to.
 
-    K is that of the full sensor image of `info.width` x `info.height`. A region of interest, binning, and a resize on
-    the way here are accounted for.
+    K, or P of a rectified image, is that of the full sensor image of `info.width` x `info.height`. A region of
+    interest, binning, and a resize on the way here are accounted for.
 
     Args:
         info: sensor_msgs/CameraInfo.
         width: the image's width in pixels.
         height: the image's height in pixels.
+        rectified: P describes the image; image_proc sends it beside the camera's own K. A P of zeros is none.
 
     Raises:
         CameraError: `info` is not calibrated (K is zero), or has numbers that no camera has.
@@ -42,6 +48,8 @@ def camera_model(info: Any, width: int, height: int) -> CameraModel:
                 "Calibrate it again, or correct its driver"
             )
     k = [float(value) for value in info.k]
+    if rectified and any(info.p):
+        k = [float(value) for place, value in enumerate(info.p) if place % 4 < 3]
     _apply(_window(info, width, height), k)
     camera = CameraModel.from_k(width, height, k)
     if not _LEAST_FOCAL_RATIO < camera.fx / width < _MOST_FOCAL_RATIO:

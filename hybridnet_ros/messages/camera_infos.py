@@ -13,7 +13,9 @@ class CameraInfos:
     """The last CameraInfo messages, by stamp.
 
     Drivers send CameraInfo with the stamp of its image, but often after the image. A frame never waits for it, since a
-    calibration hardly ever changes from one frame to the next: the newest of the same camera stands in.
+    calibration hardly ever changes from one frame to the next: the newest of the same camera stands in. Where only one
+    frame_id was ever seen it is that camera's, whatever the image's is: else depth would be metric or not by which of
+    the two came first.
     The one exception is the first frame of a camera whose CameraInfo is on its way, see `wait_for_first`.
     """
 
@@ -30,10 +32,12 @@ class CameraInfos:
             self._changed.notify_all()
 
     def match(self, header: Any) -> Any | None:
-        """The CameraInfo with exactly the stamp of an image's header, else the newest with its frame_id, else None."""
+        """The CameraInfo with an image's stamp, else the newest with its frame_id or of the only camera, else None."""
         with self._changed:
             exact = self._by_stamp.get(_stamp(header))
-            return exact if exact is not None else self._by_frame.get(header.frame_id)
+            if exact is not None or header.frame_id in self._by_frame:
+                return exact if exact is not None else self._by_frame[header.frame_id]
+            return next(iter(self._by_frame.values())) if len(self._by_frame) == 1 else None
 
     def wait_for_first(self, header: Any, timeout: float) -> None:
         """Waits until `match` finds something, at most `timeout` seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hybridnet_ros.messages import CameraInfos, MessageError, camera_model
+from hybridnet_ros.messages import CameraInfos, MessageError, camera_model, is_rectified
 from hybridnet_ros.node.frame import RAW
 from hybridnet_ros.node.health import Health
 from hybridnet_ros.node.inputs import Inputs
@@ -24,6 +24,7 @@ class Calibration:
         self._log = log
         self._waited = False
         self._distortion_said = False
+        self._frames_said = False
 
     def camera(self, header: Any, width: int, height: int, training_fx: float) -> tuple[Any | None, CameraModel | None]:
         """The CameraInfo of an image and the camera it describes; (None, None), and a warning, without a usable one."""
@@ -36,7 +37,7 @@ class Calibration:
         try:
             if info is None:
                 raise CameraError(self._why_no_info(header.frame_id))
-            camera = camera_model(info, width, height)
+            camera = camera_model(info, width, height, is_rectified(self._inputs.topics[RAW]))
         except (CameraError, MessageError) as error:
             if info is not None:
                 self._health.info_refused()
@@ -52,11 +53,17 @@ class Calibration:
             self._log.info(f"CameraInfo on {self._inputs.info_topic} is used: depth is metric now")
         self._health.focal_length(f"{camera.fx:.2f} px from {self._inputs.info_topic}")
         topic = self._inputs.topics[RAW]
-        if any(info.d) and "rect" not in topic and not self._distortion_said:
+        if any(info.d) and not is_rectified(topic) and not self._distortion_said:
             self._distortion_said = True
             self._log.info(
                 f"the camera of {topic} has lens distortion and the topic looks unrectified: depth belongs to the "
                 "image as it is, points bend towards the edges; use image_rect of image_proc if that matters"
+            )
+        if info.header.frame_id != header.frame_id and not self._frames_said:
+            self._frames_said = True
+            self._log.warning(
+                f"CameraInfo on {self._inputs.info_topic} has frame_id {info.header.frame_id!r}, the image "
+                f"{header.frame_id!r}: taken for one camera's, as there is no other; make them equal"
             )
         return info, camera
 
@@ -64,7 +71,7 @@ class Calibration:
         others = self._infos.frames()
         topic = self._inputs.info_topic
         if others:
-            return f"CameraInfo on {topic} has frame_id {others[-1]!r}, the image {frame_id!r}; make them equal"
+            return f"CameraInfo on {topic} has the frame_ids {', '.join(others)}, none the image's {frame_id!r}"
         if self._inputs.camera_info_published():
             return f"no CameraInfo came on {topic} yet"
         return f"nothing publishes CameraInfo on {topic}; remap it with -r {self._inputs.camera.camera_info}:=..."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
 
 from hybridnet_ros.messages.camera_infos import CameraInfos
+from hybridnet_ros.node import qos
 from hybridnet_ros.node.calibration import Calibration
 from hybridnet_ros.node.frame import Frame
 from hybridnet_ros.node.health import Drop, Health
@@ -46,6 +48,7 @@ class Camera:
         self._limiter = RateLimiter()
         self._unstamped = False
         self._clock_said = ""
+        self._unheard: dict[str, float] = {}  # topics with a subscriber that cannot hear us, and since when
 
     def subscribe(self, mailbox: Mailbox[Frame]) -> None:
         """From now on images go into `mailbox`."""
@@ -79,6 +82,8 @@ class Camera:
         if self.inputs is None:
             return
         self.inputs.watch(self._settings().image_timeout)
+        for topic in qos.heard_again(self._node, self._unheard):
+            self.health.clear_trouble(f"QoS {topic}")
         kind, text = self._clock_trouble()
         if not kind:
             if self.health.clear_trouble("clock"):
@@ -112,6 +117,7 @@ class Camera:
 
     def _on_incompatible_subscriber(self, topic: str, policy: str) -> None:
         text = f"a subscriber on {topic} cannot hear us: its QoS policy {policy} is incompatible with ours"
+        self._unheard[topic] = time.monotonic()
         if self.health.trouble(f"QoS {topic}", Level.WARN, text):
             self._node.get_logger().warning(text)
 

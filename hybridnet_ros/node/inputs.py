@@ -51,17 +51,25 @@ class Inputs:
         self.topics[COMPRESSED] = _sibling(node, f"{camera.image}/compressed", self.topics[RAW] + "/compressed")
         self.info_topic = _sibling(node, camera.camera_info, self.topics[RAW].rsplit("/", 1)[0] + "/camera_info")
         self._images: dict[str, Subscription] = {}
+        self._unheard: dict[str, float] = {}  # topics with a publisher that we cannot hear, and since when
         self._group = NotForExecutor()
         self._info = self._subscribe(CameraInfo, self.info_topic, qos.camera_info_input())
         self._on_message: dict[Subscription, OnMessage] = {self._info: lambda info, number: infos.add(info)}
-        # Both until one is seen to be published: a bag's first frames must not wait for our choice.
-        for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
-            self._listen(kind)
-        self._receiver = self._receive()
+        try:
+            # Both until one is seen to be published: a bag's first frames must not wait for our choice.
+            for kind in (RAW, COMPRESSED) if transport == "auto" else (transport,):
+                self._listen(kind)
+            self._receiver = self._receive()
+        except Exception:  # rclpy's, of a qos_overrides that is none: nothing stays behind
+            self._unsubscribe()
+            raise
 
     def destroy(self) -> None:
         """Unsubscribes."""
         self._receiver.stop()
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
         for subscription in [self._info, *self._images.values()]:
             self._node.destroy_subscription(subscription)
         self._images.clear()
@@ -78,6 +86,8 @@ class Inputs:
         """Chooses the transport and notices missing images; to be called a few times a second."""
         if self._transport == "auto":
             self._choose_transport()
+        for topic in qos.heard_again(self._node, self._unheard):
+            self._health.clear_trouble(f"QoS {topic}")
         silence = self._health.seconds_since_image()
         came_before = silence is not None
         if silence is None:
@@ -127,6 +137,7 @@ class Inputs:
                 f"a publisher on {topic} cannot be heard: its QoS policy {policy} is incompatible with ours; "
                 f"change it there or with the parameters qos_overrides.{topic}.subscription.*"
             )
+            self._unheard[topic] = time.monotonic()
             if self._health.trouble(f"QoS {topic}", Level.WARN, text):
                 self._node.get_logger().warning(text)
 
@@ -159,23 +170,26 @@ class Inputs:
             for topic in (self.topics[kind] for kind in self._images)
             for endpoint in self._node.get_publishers_info_by_topic(topic)
         }
-        if others:
+        if others and not self.topics[RAW].endswith("/compressed"):
             return "; ".join(sorted(others)) + "; see the parameter input_transport"
+        if self.topics[RAW].endswith("/compressed"):
+            return f"remap {self.camera.image} to the topic without /compressed, which is added here"
         return f"nothing publishes it; {self._image_topics()}"
 
     def _image_topics(self) -> str:
         own = self._node.get_fully_qualified_name() + "/"
-        found = sorted(
-            topic
-            for topic, types in self._node.get_topic_names_and_types()
-            if set(types) & set(_TYPE_NAMES.values())
-            and topic not in self.topics.values()
-            and not topic.startswith(own)
-        )
+        found = set()
+        for topic, types in self._node.get_topic_names_and_types():
+            if topic in self.topics.values() or topic.startswith(own):
+                continue
+            if _TYPE_NAMES[RAW] in types:
+                found.add(topic)
+            elif _TYPE_NAMES[COMPRESSED] in types and topic.endswith("/compressed"):
+                found.add(topic.removesuffix("/compressed"))  # we add it; compressedDepth and others are no pictures
         if not found:
             return "there are no other image topics either: is the camera driver running, in this ROS domain?"
         more = ", ..." if len(found) > 5 else ""
-        return f"remap it to one of {', '.join(found[:5])}{more} as in -r {self.camera.image}:={found[0]}"
+        return f"remap it to one of {', '.join(sorted(found)[:5])}{more} as in -r {self.camera.image}:={min(found)}"
 
 
 def _sibling(node: Node, topic: str, beside_image: str) -> str:

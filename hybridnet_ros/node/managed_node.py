@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from hybridnet_ros.engine import EngineError
 from hybridnet_ros.engine.engine import find_engine
+from hybridnet_ros.engine.stand_in import NAME as STAND_IN
 from hybridnet_ros.node.camera import Camera
 from hybridnet_ros.node.diagnostics import statuses
 from hybridnet_ros.node.engine_keeper import Choice, EngineKeeper
@@ -214,7 +215,8 @@ class PerceptionNode(LifecycleNode):
 
         def tell_the_truth() -> None:
             if Choice.of(self._settings) == refused:
-                self.set_parameters([Parameter(name, value=value) for name, value in vars(running).items()])
+                # Together: one by one, each would open an engine that nobody asked for.
+                self.set_parameters_atomically([Parameter(name, value=value) for name, value in vars(running).items()])
 
         assert self.executor is not None
         self.executor.create_task(tell_the_truth)
@@ -260,16 +262,21 @@ class PerceptionNode(LifecycleNode):
         try:
             changes = [(parameter.name, parameter.value) for parameter in parameters]
             settings = updated(before, changes, active=self._active)
-            if self._keeper is not None and Choice.of(settings) != Choice.of(before):
+            if self._keeper is not None and settings.engine != STAND_IN and Choice.of(settings) != Choice.of(before):
                 find_engine(settings.engine)
         except (ParameterError, EngineError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if self._keeper is not None and settings.outputs != before.outputs:
+            try:
+                for camera in self._cameras.values():
+                    camera.outputs.choose(settings.outputs, self._active)
+            except Exception as error:  # rclpy's, of a qos_overrides that is none
+                for camera in self._cameras.values():
+                    camera.outputs.choose(before.outputs, self._active)
+                return SetParametersResult(successful=False, reason=f"an output cannot be published: {error}")
         self._settings = settings
         if self._keeper is None:
             return SetParametersResult(successful=True)
-        if settings.outputs != before.outputs:
-            for camera in self._cameras.values():
-                camera.outputs.choose(settings.outputs, self._active)
         if (settings.outputs, settings.min_confidence) != (before.outputs, before.min_confidence):
             self._publish_labels()
         self._keeper.change(Choice.of(settings))

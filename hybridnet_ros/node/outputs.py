@@ -103,8 +103,9 @@ class Outputs:
         with self._changing:
             for name in [name for name in self._publishers if name not in chosen]:
                 self._node.destroy_lifecycle_publisher(self._publishers.pop(name))
-            publishers = {name: self._publishers.get(name) or self._publisher(name, active) for name in chosen}
-            self._publishers = publishers
+            for name in chosen:
+                if name not in self._publishers:
+                    self._publishers[name] = self._publisher(name, active)
 
     def wanted(self) -> list[str]:
         """The outputs of a frame that somebody subscribes to at this moment."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
 from rclpy.qos import (
+    QoSCompatibility,
     QoSDurabilityPolicy,
     QoSHistoryPolicy,
     QoSProfile,
     QoSReliabilityPolicy,
+    qos_check_compatible,
     qos_policy_name_from_kind,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -19,6 +24,8 @@ try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+_LISTED_AFTER_S = 2.0
 
 # Every function below makes a new profile: rclpy writes the user's overrides into the one it is given.
 
@@ -50,6 +57,26 @@ def output() -> QoSProfile:
 def latched() -> QoSProfile:
     """The last message, also for subscribers that come later."""
     return _profile(QoSReliabilityPolicy.RELIABLE, depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def heard_again(node: Node, since: dict[str, float]) -> list[str]:
+    """Topics on which all hear each other by now: whoever did not has left, or came back with another QoS.
+
+    Args:
+        node: that publishes or subscribes.
+        since: when (time.monotonic()) each topic was reported; those that are returned are taken out.
+    """
+    again = []
+    for topic, reported in list(since.items()):
+        # An endpoint is reported a moment before the graph lists it.
+        if time.monotonic() - reported < _LISTED_AFTER_S:
+            continue
+        pairs = itertools.product(node.get_publishers_info_by_topic(topic), node.get_subscriptions_info_by_topic(topic))
+        found = [qos_check_compatible(one.qos_profile, other.qos_profile)[0] for one, other in pairs]
+        if QoSCompatibility.ERROR not in found:
+            del since[topic]
+            again.append(topic)
+    return again
 
 
 def overridable() -> QoSOverridingOptions:

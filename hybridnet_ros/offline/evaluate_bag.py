@@ -17,7 +17,7 @@ import numpy as np
 
 from hybridnet_ros.engine import EngineError, open_engine
 from hybridnet_ros.engine.perception import View, perceive
-from hybridnet_ros.messages import MessageError, camera_model
+from hybridnet_ros.messages import MessageError, camera_model, is_rectified
 from hybridnet_ros.offline.ahead import read_ahead
 from hybridnet_ros.offline.bag import BagError
 from hybridnet_ros.offline.finishing import Finish, Ready
@@ -105,7 +105,7 @@ class Worker:
         camera = None
         if frame.info is not None:
             try:
-                camera = camera_model(frame.info, rgb.shape[1], rgb.shape[0])
+                camera = camera_model(frame.info, rgb.shape[1], rgb.shape[0], is_rectified(task.stream.topic))
             except (CameraError, MessageError) as error:
                 problems.append(f"CameraInfo: {error}")
         references: dict[str, Any] = {}

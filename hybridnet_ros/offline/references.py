@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.messages import MessageError, cloud_xyz, to_depth
+from hybridnet_ros.messages import MessageError, cloud_xyz, is_rectified, to_depth
 from hybridnet_ros.offline.bag import Bag, BagError
 from hybridnet_ros.offline.evaluation import EvaluationError
 from hybridnet_ros.offline.lidar import lens, project
@@ -151,9 +151,7 @@ def bag_depth_reference(bag: Bag, topic: str, image_topic: str, extrinsic: Path 
             raise EvaluationError(f"{topic} has images: --extrinsic is for clouds, a depth image must be registered")
         return DepthReference(topic)
     require_one_of(bag, topic, (POINTS,))
-    rectified = (
-        image_topic.removesuffix("/compressed").rpartition("/")[2].startswith("image_rect")
-    )  # as image_proc says
+    rectified = is_rectified(image_topic)
     if extrinsic is not None:
         return DepthReference(topic, extrinsic=read_extrinsic(extrinsic), rectified=rectified)
     frames = [next(bag.messages(name)).message.header.frame_id for name in (topic, image_topic)]

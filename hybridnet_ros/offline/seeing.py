@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hybridnet_ros.engine import Engine, Manifest
 from hybridnet_ros.engine.perception import View, perceive
-from hybridnet_ros.messages import MessageError, camera_model
+from hybridnet_ros.messages import MessageError, camera_model, is_rectified
 from hybridnet_ros.offline.sources import Source, open_stream
 from hybridnet_ros.offline.streams import Selection, Stream, find_streams
 from hybridnet_ros.scene.camera import CameraError, CameraModel
@@ -89,7 +89,7 @@ class Recording:
         """From CameraInfo, else with the focal length given and its axis through the middle of the image."""
         if info is not None:
             try:
-                return camera_model(info, width, height)
+                return camera_model(info, width, height, is_rectified(self.stream.topic))
             except (CameraError, MessageError):
                 return None
         fx = self.stream.fx

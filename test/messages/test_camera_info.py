@@ -7,7 +7,7 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from hybridnet_ros.messages import MessageError, camera_model, fill_camera_info
+from hybridnet_ros.messages import MessageError, camera_model, fill_camera_info, is_rectified
 from hybridnet_ros.scene.camera import CameraError, CameraModel
 
 K = [700.0, 0.0, 630.0, 0.0, 710.0, 180.0, 0.0, 0.0, 1.0]
@@ -31,6 +31,22 @@ def test_the_camera_of_an_image_at_its_own_size(library):
 def test_the_camera_of_a_resized_image(library):
     info = library.camera_info(**CAMERA)
     assert camera_model(info, 621, 94) == CameraModel(621, 94, 350.0, 177.5, 315.0, 45.0)
+
+
+def test_the_camera_of_a_rectified_image_is_that_of_p(library):
+    p = [500.0, 0.0, 600.0, -50.0, 0.0, 510.0, 170.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info = library.camera_info(**{**CAMERA, "p": p})
+    assert camera_model(info, 1242, 376, rectified=True) == CameraModel(1242, 376, 500.0, 510.0, 600.0, 170.0)
+    assert camera_model(info, 621, 188, rectified=True) == CameraModel(621, 188, 250.0, 255.0, 300.0, 85.0)
+    without = library.camera_info(**{**CAMERA, "p": [0.0] * 12})
+    assert camera_model(without, 1242, 376, rectified=True) == camera_model(info, 1242, 376)
+
+
+def test_rectified_images_are_known_by_image_procs_names():
+    for topic in ("/left/image_rect", "/left/image_rect_color", "image_rect", "/left/image_rect/compressed"):
+        assert is_rectified(topic)
+    for topic in ("/left/image_raw", "/direct/image_raw", "/image_rect/image", "/left/image"):
+        assert not is_rectified(topic)
 
 
 def test_the_camera_of_a_binned_image(library):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ros_testing import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess, Robot, gray, image_of, wait_until
 from tiny import TINY_FX, write_fragile_engine, write_tiny_engine
@@ -202,6 +202,17 @@ def test_missing_images_are_noticed_and_explained(start_node: StartNode, make_ro
     wait_until(lambda: camera.status().level == b"\x03", "diagnostics to be stale when the images end")
 
 
+def test_a_compressed_topic_is_remapped_without_its_ending(
+    start_node: StartNode, make_robot: MakeRobot, engine: Path
+) -> None:
+    make_robot("/jpegs", raw=False).node.create_publisher(CompressedImage, "image/compressed", 5)
+    node = start_node("/jpegs", "-r", "image:=/cam/picture", engine=engine, image_timeout=3)
+    node.says("as in -r image:=/jpegs/image\n")
+    assert node.stop() == 0
+    node = start_node("/jpegs", "-r", "image:=/jpegs/image/compressed", engine=engine, image_timeout=3)
+    node.says("remap image to the topic without /compressed, which is added here")
+
+
 def test_incompatible_qos_is_named(start_node: StartNode, make_robot: MakeRobot, engine: Path) -> None:
     override = "qos_overrides./strict/image.subscription.reliability:=reliable"
     node = start_node("/strict", "-p", override, engine=engine, diagnostics_period=0.1)
@@ -209,8 +220,16 @@ def test_incompatible_qos_is_named(start_node: StartNode, make_robot: MakeRobot,
     node.says("a publisher on /strict/image cannot be heard: its QoS policy RELIABILITY is incompatible")
     assert "RELIABILITY" in camera.status().message
     latched = QoSProfile(depth=1, durability=1, reliability=QoSReliabilityPolicy.RELIABLE)
-    camera.node.create_subscription(Image, "hybridnet/depth/image", lambda message: None, latched)
+    deaf = camera.node.create_subscription(Image, "hybridnet/depth/image", lambda message: None, latched)
     node.says("a subscriber on /strict/hybridnet/depth/image cannot hear us: its QoS policy DURABILITY")
+    wait_until(lambda: "cannot hear us" in camera.status().message, "diagnostics to say so")
+    # Whoever is gone is no trouble any more.
+    camera.destroy(camera.node.destroy_subscription, deaf)
+    wait_until(lambda: "cannot hear us" not in camera.status().message, "diagnostics to forget the subscriber")
+    assert "RELIABILITY" in camera.status().message
+    camera.destroy(camera.node.destroy_publisher, camera.images)
+    camera.images = None
+    wait_until(lambda: "RELIABILITY" not in camera.status().message, "diagnostics to forget the publisher")
 
 
 def test_simulated_time_may_jump_back(start_node: StartNode, make_robot: MakeRobot, engine: Path) -> None:

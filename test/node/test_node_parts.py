@@ -120,8 +120,11 @@ def test_camera_info_is_found_by_stamp_then_by_frame() -> None:
     assert infos.match(info(95).header) is sent[94]
     assert infos.match(info(5).header) is sent[-1], "forgotten: the newest stands in"
     assert infos.match(info(101).header) is sent[-1], "not there yet: the newest stands in"
+    assert infos.match(info(101, "other").header) is sent[-1], "the only camera there is, by another name"
+    infos.add(info(102, "second"))
     assert infos.match(info(101, "other").header) is None
-    assert infos.frames() == ["camera"]
+    assert infos.match(info(103).header) is sent[-1]
+    assert infos.frames() == ["camera", "second"]
     infos.clear()
     assert infos.match(info(100).header) is None
 
@@ -150,7 +153,7 @@ def test_an_image_that_comes_on_both_transports_is_answered_once(engine: Path) -
 
 def test_the_shipped_parameter_file_lists_every_parameter_with_its_default() -> None:
     shipped = yaml.safe_load((ROOT / "config" / "hybridnet.yaml").read_text())["/**"]["ros__parameters"]
-    assert shipped.pop("use_sim_time") is False
+    assert "use_sim_time" not in shipped, "it would win over a launch file's SetParameter"
     defaults = vars(Settings())
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in shipped.items()} == defaults
     types = {name: list if isinstance(value, tuple) else type(value) for name, value in defaults.items()}

@@ -79,6 +79,14 @@ def test_another_engine_takes_over_between_two_frames(
     np.testing.assert_allclose(depth(), 2 * first, rtol=1e-5)
     wait_until(lambda: camera.get_parameter("engine") == str(twin), "the parameter to say what runs")
 
+    # All parameters go back together, and no engine is opened for that.
+    assert camera.set_parameter("runtime", "onnx_cuda").successful
+    wait_until(lambda: "onnx_cuda" in camera.status().message, "the refusal")
+    wait_until(lambda: camera.get_parameter("runtime") == "auto", "the parameter to say what runs")
+    opened = node.log().count("opening engine")
+    np.testing.assert_allclose(depth(), 2 * first, rtol=1e-5)
+    assert "was not taken" in camera.status().message and node.log().count("opening engine") == opened
+
     # Asked for again, the first one takes over, and the warning is gone.
     assert camera.set_parameter("engine", str(engine)).successful
     wait_until(lambda: abs(depth() / first - 1) < 1e-5, "the first engine")

@@ -9,8 +9,9 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Parity
 from training.data.sample import Sample
 
+# A file holds its weights in 16 bits: a network that has hardly learnt is unsure everywhere and differs most.
 TOLERANCES = {
-    "labels_disagreement": 0.001,  # share of pixels
+    "labels_disagreement": 0.002,  # share of pixels
     "depth_abs_rel": 0.001,  # mean over pixels of |difference| / PyTorch's depth
     "depth_max_rel": 0.05,
     "confidence_difference": 0.5,  # mean, of 255

@@ -5,6 +5,8 @@ r"""Train a network.
     python -m training.train training/configs/driving.yaml --set network=fcn8s --set seed=2 --data DATA --run runs/fcn8s
     python -m training.train training/configs/cityscapes.yaml --data DATA --run runs/hybridnet \
         --init runs/depthnet/best.safetensors --init-blocks global_depth refining_depth
+    python -m training.train training/configs/driving.yaml --set optimiser.steps=1000 --data DATA --run runs/mine \
+        --init engines/hybridnet_driving.onnx
 
 Before the first step every file of the data is read once, and the first bad one named.
 SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--init",
         type=Path,
-        help="start from these weights, e.g. runs/first/best.safetensors, or last.safetensors for the averaged ones",
+        help="start from the weights of a run, e.g. runs/first/best.safetensors, or last.safetensors for the averaged "
+        "ones, or of a float32 engine, e.g. engines/hybridnet_driving.onnx",
     )
     parser.add_argument(
         "--init-blocks", nargs="+", default=[], metavar="BLOCK", help="take over these blocks only, e.g. global_depth"
@@ -94,7 +97,7 @@ def _trainer(options: argparse.Namespace, processes: Processes) -> Trainer:
     if options.resume:
         trainer.resume()
     elif options.init:
-        processes.together(lambda: trainer.start_from(options.init, options.init_blocks))
+        trainer.start_from(options.init, options.init_blocks)
     elif trainer.from_chance and processes.rank == 0:
         print("note: the features start from chance: network.weights, a file with ImageNet's, would help them")
     return trainer

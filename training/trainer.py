@@ -21,6 +21,7 @@ from training.evaluate import evaluate, score, scored, summary, torch_engine
 from training.losses import Known, class_weights
 from training.networks import HybridNet, build_network
 from training.networks.depthwise import depthwise_in_float32
+from training.networks.engine_weights import load_engine
 from training.networks.shared_batch import share_batch
 from training.networks.weights import load_blocks
 from training.objective import Objective, build_objective
@@ -28,6 +29,8 @@ from training.processes import Processes
 from training.progress import Progress, validation_pictures
 from training.run_folder import RunFolder
 from training.schedule import learning_rate_factor, moving_average, parameter_groups, still_blocks
+
+_STATISTICS = 32  # images that an engine's batch normalisation is made anew from
 
 
 class NonFiniteLossError(RuntimeError):
@@ -120,12 +123,39 @@ class Trainer:
         return self.config.network.features is not None and self.config.network.weights is None
 
     def start_from(self, weights: Path, blocks: Sequence[str] = ()) -> None:
-        """Take over the weights of an earlier run, or only those of some blocks; its optimiser and step are not."""
-        try:
-            load_blocks(self.network, weights, blocks)
-        except ValueError as error:
-            raise ConfigError(f"cannot start from {weights}: {error}") from error
+        """Take over the weights of an earlier run or of an engine (.onnx), or only those of some blocks.
+
+        Raises:
+            ConfigError: they cannot be read, or do not fit.
+        """
+
+        def read() -> dict[str, Tensor]:
+            try:
+                if weights.suffix == ".onnx":
+                    load_engine(self.network, weights, blocks, self._first_images())
+                else:
+                    load_blocks(self.network, weights, blocks)
+            except ValueError as error:
+                raise ConfigError(f"cannot start from {weights}: {error}") from error
+            return {name: value.cpu() for name, value in self.network.state_dict().items()}
+
+        self.network.load_state_dict(self.processes.from_first(read))
         self.average.module.load_state_dict(self.network.state_dict())
+
+    def _first_images(self) -> Sequence[Tensor]:
+        """Batches uint8 [N, H, W, 3] of the images that are learnt from first."""
+        mixture = self._mixture()
+        draws = range(min(_STATISTICS, len(mixture)))
+        images = torch.stack([torch.from_numpy(np.asarray(mixture[draw]["image"])) for draw in draws])
+        return images.to(self.device).split(self.config.optimiser.batch)
+
+    def _mixture(self) -> Mixture:
+        """All draws of the run."""
+        config = self.config
+        transform = TrainingTransform(config.data, config.engine)
+        shares = [source.weight for source in config.data.sources]
+        draws = config.optimiser.steps * self.images_a_step
+        return Mixture(self.sources, shares, transform, config.seed, draws)
 
     def resume(self) -> None:
         """Go back to where the run's last checkpoint was written.
@@ -186,14 +216,10 @@ class Trainer:
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """This process's batches of each step from the present one on, one for each pass."""
-        config, steps = self.config, self.config.optimiser.steps
-        transform = TrainingTransform(config.data, config.engine)
-        mixture = Mixture(
-            self.sources, [s.weight for s in config.data.sources], transform, config.seed, steps * self.images_a_step
-        )
-        remaining, who = range(self.step, steps), self.processes
+        config = self.config
+        remaining, who = range(self.step, config.optimiser.steps), self.processes
         loader = DataLoader(
-            mixture,
+            self._mixture(),
             batch_sampler=Draws(remaining, self.passes, config.optimiser.batch, who.rank, who.count),
             num_workers=config.data.workers,
             worker_init_fn=keep_out_of_the_way,

@@ -22,10 +22,10 @@ def learn(what: Path | str, data: Path, run: Path) -> None:
     assert train.main([str(what), "--device", "cpu", "--data", str(data), "--run", str(run)]) == 0
 
 
-def start_training(what: Path | str, data: Path, run: Path, processes: int = 1) -> subprocess.Popen[str]:
-    """Train in a process of its own, or in several."""
+def start_training(what: Path | str, data: Path, run: Path, *more: object, processes: int = 1) -> subprocess.Popen[str]:
+    """Train in a process of its own, or in several; `more` are options."""
     how = (sys.executable, "-m") if processes == 1 else (*TORCHRUN, "-m", "--")
-    return start(*how, "training.train", what, "--device", "cpu", "--data", data, "--run", run)
+    return start(*how, "training.train", what, "--device", "cpu", "--data", data, "--run", run, *more)
 
 
 def start(*words: object) -> subprocess.Popen[str]:

@@ -15,9 +15,11 @@ from training.data.mixture import Draws
 from training.networks import build_network
 from training.run_folder import RunFolder
 
+from .conftest import small_config
 from .processes import TORCHRUN, curve, finish, learn, start, start_training, wait_until, worker
 from .rooms import room_config, write_rooms
 
+ENGINE = Path(__file__).parents[2] / "engines" / "hybridnet_driving.onnx"
 # Without batch normalisation and dropout, so that a batch can be taken in parts; and small.
 PLAIN = {
     "features": "deeplab_vgg16",
@@ -80,6 +82,22 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(root: Path) -> N
     environment = RunFolder.open(stopped).environment()
     assert (environment["processes"], environment["resumed"][0]["processes"]) == (2, 1)
     assert curve(stopped) == pytest.approx(curve(whole), rel=1e-3)
+
+
+def test_all_processes_start_from_the_same_engine(data: Path, tmp_path: Path) -> None:
+    started = ["--init", ENGINE, "--set", "optimiser.learn=[upsampling]"]
+    for name, processes, batch in (("one", 1, 4), ("two", 2, 2)):
+        config = small_config(tmp_path / f"{name}.yaml", steps=2, batch=batch)
+        process = start_training(config, data, tmp_path / name, *started, processes=processes)
+        said = finish(process)
+        assert process.returncode == 0, said
+    one, two = (RunFolder.open(tmp_path / name).load_state()["network"] for name in ("one", "two"))
+    for name, value in one.items():
+        if not name.startswith("upsampling"):
+            torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    missing = start_training(tmp_path / "two.yaml", data, tmp_path / "none", "--init", "none.onnx", processes=2)
+    said = finish(missing)
+    assert missing.returncode != 0 and said.count("cannot start from none.onnx") == 1, said
 
 
 @pytest.mark.slow

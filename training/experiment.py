@@ -22,7 +22,7 @@ from typing import Literal
 import jinja2
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from training import train
 from training.command import add_device, new_parser, reports
@@ -47,6 +47,14 @@ class ExperimentConfig(BaseModel):
     seeds: list[int]
     changes: list[str] = []  # KEY=VALUE, of every run
     variants: dict[str, list[str]]  # name: KEY=VALUE, of its runs
+    drawn: list[str] | None = None  # variants in the figure, null: all
+
+    @model_validator(mode="after")
+    def _known(self) -> "ExperimentConfig":
+        unknown = set(self.drawn or ()) - set(self.variants)
+        if unknown:
+            raise ValueError(f"drawn: there is no variant {', '.join(sorted(unknown))}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = options.experiment / "runs"
     settings = Settings(options.data, kept, experiment.split, grid, options.device, experiment.weights)
     rows = results(runs, done, settings)
-    draw(done, settings, options.experiment)
+    drawn = experiment.variants if experiment.drawn is None else experiment.drawn
+    draw([path for path in done if row_name(path.name) in drawn], settings, options.experiment)
     page = write_page(options.experiment / "page.md.j2", experiment, runs, rows)
     write_comparison(rows, page, options.experiment)
     print(f"wrote {options.experiment / 'README.md'}: {sum(len(row.evaluations) for row in rows)} of {len(runs)} runs")

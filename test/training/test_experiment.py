@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 import yaml
@@ -95,6 +96,13 @@ def test_what_is_missing_is_trained_and_the_page_says_what_there_is(
     assert experiment.main([str(folder)]) == 0
     assert (folder / "README.md").read_text() == page
 
+    # The figure shows the variants that it is told to.
+    whole = cv2.imread(str(folder / "figure.png")).shape
+    described = yaml.safe_load((folder / "experiment.yaml").read_text()) | {"drawn": ["both"]}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(described))
+    assert run_experiment(folder) == 0
+    assert cv2.imread(str(folder / "figure.png")).shape != whole
+
     # Another recipe makes other runs: what is there is not taken for them.
     described = yaml.safe_load((folder / "experiment.yaml").read_text())
     described["changes"].append("optimiser.lr=0.5")
@@ -110,6 +118,10 @@ def test_a_wrong_experiment_is_named(folder: Path, tmp_path: Path, capsys: pytes
     (folder / "page.md.j2").write_text("{{ nothing }}")
     assert run_experiment(folder, "--train") == 1
     assert "page.md.j2 makes no page: 'nothing' is undefined" in capsys.readouterr().err
+    described = yaml.safe_load((folder / "experiment.yaml").read_text()) | {"drawn": ["both", "neither"]}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(described))
+    assert run_experiment(folder) == 1
+    assert "drawn: there is no variant neither" in capsys.readouterr().err
     (folder / "experiment.yaml").write_text("recipe: x\nseed: [1]\n")
     assert run_experiment(folder) == 1
     assert "seeds" in capsys.readouterr().err

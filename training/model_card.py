@@ -22,7 +22,8 @@ Rows by their place in the validation sets, not by their looks: camera image, de
 
 | | |
 |---|---|
-| File | `{{ m.onnx }}`, {{ "%.1f"|format(megabytes) }} MB, {{ m.precision }}, SHA-256 `{{ m.onnx_sha256[:16] }}…` |
+| File | `{{ m.onnx }}`, {{ "%.1f"|format(megabytes) }} MB, computes in {{ m.precision }} from weights in 8 and \
+16 bits, SHA-256 `{{ m.onnx_sha256[:16] }}…` |
 | Classes | {{ m.labels.names|length }} ({{ m.labels.name }}): {{ m.labels.names|join(", ") }} |
 | Sizes | any camera size; the network sees about {{ m.input.pixels }} pixels, sides multiples of \
 {{ m.input.multiple }} ({{ m.input.width }}x{{ m.input.height }} in training) |

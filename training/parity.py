@@ -1,4 +1,7 @@
-"""The parity gate: an exported network does what it was made of does, on real images, or it is not written."""
+"""The parity gate: an exported network does what it was made of does, on real images, or it is not written.
+
+It is passed twice: by the network as exported, which must do the same, and by the file, whose weights are rounded.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +12,21 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Parity
 from training.data.sample import Sample
 
-# A file holds its weights in 16 bits: a network that has hardly learnt is unsure everywhere and differs most.
 TOLERANCES = {
-    "labels_disagreement": 0.002,  # share of pixels
+    "labels_disagreement": 0.001,  # share of pixels
     "depth_abs_rel": 0.001,  # mean over pixels of |difference| / PyTorch's depth
     "depth_max_rel": 0.05,
     "confidence_difference": 0.5,  # mean, of 255
     "depth_non_finite": 0,  # pixels
+}
+# With packed weights labels differ where the network is unsure: on 0.2 % of the pixels with Cityscapes' 19 classes, on
+# 1.2 % with NYUv2's 40; depth by 0.2 %. What that costs is in the figures, which are measured on the file.
+PACKED_TOLERANCES = {
+    "labels_disagreement": 0.04,
+    "depth_abs_rel": 0.01,
+    "depth_max_rel": 0.5,
+    "confidence_difference": 5.0,
+    "depth_non_finite": 0,
 }
 _WORST = ("depth_max_rel", "depth_non_finite")  # of all images; of the others the mean
 
@@ -25,22 +36,26 @@ class ParityError(Exception):
 
 
 def compare(
-    reference: Engine, candidate: Engine, samples: Sequence[Sample], outputs: Sequence[str] = ("depth", "labels")
+    reference: Engine,
+    candidate: Engine,
+    samples: Sequence[Sample],
+    outputs: Sequence[str],
+    tolerances: Mapping[str, float],
 ) -> Parity:
-    """How far `candidate` is from `reference` in `outputs`.
+    """How far `candidate` is from `reference` in `outputs`, which says which of the `tolerances` count.
 
     Raises:
         ParityError: lists everything that is beyond its tolerance.
     """
     parts = (*outputs, "confidence") if "labels" in outputs else outputs
-    tolerances = {key: value for key, value in TOLERANCES.items() if key.split("_")[0] in parts}
-    return measure_parity(reference, candidate, samples, tolerances)
+    counting = {key: value for key, value in tolerances.items() if key.split("_")[0] in parts}
+    return measure_parity(reference, candidate, samples, counting)
 
 
 def measure_parity(
     reference: Engine, candidate: Engine, samples: Sequence[Sample], tolerances: Mapping[str, float]
 ) -> Parity:
-    """As `compare`, within tolerances of the caller's own."""
+    """As `compare`, of an engine with all outputs."""
     differences: list[dict[str, float]] = []
     for sample in samples:
         image = sample.image[np.newaxis]

@@ -98,7 +98,7 @@ class Manifest:
         licence: licence of the weights.
         accuracy: measured on validation data.
         parity: measured at export.
-        precision: number format of the weights.
+        precision: number format that it computes in; the file may hold weights in fewer bits.
         shown_depth: metres at the near and the far end of the colours of its depth pictures.
         format_version: version of this format.
     """

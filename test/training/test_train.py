@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 import yaml
@@ -23,7 +22,6 @@ from training import evaluate, export, parity, train
 from training.config import ConfigError
 from training.evaluate import load_weights
 from training.networks.depthwise import depthwise_in_float32
-from training.onnx_file import halve_weights
 from training.run_folder import RunFolder
 from training.schedule import learning_rate_factor, moving_average
 
@@ -69,33 +67,12 @@ def test_the_run_folder_says_everything(finished: Path) -> None:
     assert picture.step == 4 and picture.width > 1000
 
 
-def test_the_engines_file_holds_its_weights_in_16_bits(engines: Path) -> None:
+def test_the_engines_file_holds_its_weights_packed(engines: Path) -> None:
     (path,) = engines.glob("*.onnx")
-    weights = [tensor for tensor in onnx.load(path).graph.initializer if np.prod(tensor.dims) >= 1024]
-    assert weights and {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
-
-
-def test_weights_that_16_bits_cannot_hold_stay_as_they_are() -> None:
-    values = {
-        "small": np.ones(8, np.float32),
-        "kept": np.full(2048, 1e5, np.float32),
-        "halved": np.ones(2048, np.float32),
-    }
-    network = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [onnx.helper.make_node("Sum", ["kept", "halved"], ["y"])],
-            "sum",
-            [],
-            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2048])],
-            [onnx.numpy_helper.from_array(value, name) for name, value in values.items()],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    halved = halve_weights(network)
-    assert {tensor.name for tensor in halved.graph.initializer} == {"small", "kept", "halved/float16"}
-    session = onnxruntime.InferenceSession(halved.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert (session.run(None, {})[0] == 1e5 + 1).all()
+    weights = [tensor for tensor in onnx.load(path).graph.initializer if np.prod(tensor.dims) >= 2048]
+    large = {tensor.data_type for tensor in weights if np.prod(tensor.dims) >= 65536}
+    assert large == {onnx.TensorProto.INT8}
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16}
 
 
 def test_a_run_is_not_overwritten(finished: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,8 +235,8 @@ def test_the_exported_engine_opens_and_carries_its_figures(engines: Path, data: 
         assert manifest.labels.names[13] == "car" and manifest.beyond == ("sky",)
         assert {figure.metric for figure in manifest.accuracy} >= {"mean_iou", "abs_rel"}
         assert manifest.parity.images == 4
-        assert manifest.parity.tolerances == parity.TOLERANCES
-        assert all(manifest.parity.measured[key] <= manifest.parity.tolerances[key] for key in parity.TOLERANCES)
+        assert manifest.parity.tolerances == parity.PACKED_TOLERANCES
+        assert all(manifest.parity.measured[key] <= manifest.parity.tolerances[key] for key in parity.PACKED_TOLERANCES)
         # Another size and a batch of three than it was traced with.
         prediction = engine.predict(np.stack([draw_scene(60, 200, seed)[0] for seed in range(3)]), fx=100.0)
         assert prediction.depth.shape == prediction.labels.shape == (3, 60, 200)
@@ -337,13 +314,19 @@ def test_an_engine_that_differs_is_refused(
     samples = export.validation_samples(run.config, data, 12)
     with pytest.raises(parity.ParityError, match="depth_abs_rel is 0.1"):
         parity.compare(
-            evaluate.torch_engine(reference, run.config), evaluate.torch_engine(damaged, run.config), samples
+            evaluate.torch_engine(reference, run.config),
+            evaluate.torch_engine(damaged, run.config),
+            samples,
+            ("depth", "labels"),
+            parity.TOLERANCES,
         )
-    # And a refusal writes nothing.
-    monkeypatch.setitem(parity.TOLERANCES, "depth_abs_rel", -1.0)
-    assert export.main([str(finished), "--data", str(data), "--output", str(tmp_path / "engines")]) == 1
-    assert "differs from what it was made of" in capsys.readouterr().err
-    assert not (tmp_path / "engines").exists()
+    # And a refusal writes nothing, whether the network as exported or the file with packed weights differs.
+    for tolerances in (parity.TOLERANCES, parity.PACKED_TOLERANCES):
+        with monkeypatch.context() as patch:
+            patch.setitem(tolerances, "depth_abs_rel", -1.0)
+            assert export.main([str(finished), "--data", str(data), "--output", str(tmp_path / "engines")]) == 1
+        assert "differs from what it was made of" in capsys.readouterr().err
+        assert not (tmp_path / "engines").exists()
 
 
 def test_an_engine_without_words_for_its_card_is_refused_before_it_is_measured(

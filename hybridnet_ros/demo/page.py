@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridnet_ros.demo.recording import Frame
+from hybridnet_ros.demo.recording import DEPTH_CAP, Frame
 from hybridnet_ros.demo.result import Result
 from hybridnet_ros.engine import Manifest
 from hybridnet_ros.node.recorder import Answer
@@ -80,7 +80,7 @@ def _pictures(index: int, frame: Frame, answer: Answer, manifest: Manifest) -> d
     """One row of pictures with what stands below them."""
     height, width = answer.labels.shape
     color = colorize_labels(answer.labels, manifest.labels.palette())
-    metrics = DepthMetrics()
+    metrics = DepthMetrics(DEPTH_CAP)
     metrics.add(answer.depth, frame.lidar)
     abs_rel = metrics.pooled()["abs_rel"]
     return {

@@ -16,6 +16,7 @@ from hybridnet_ros.offline.bag import BagError, open_bag
 IMAGE_TOPIC = "/camera/image_rect/compressed"
 INFO_TOPIC = "/camera/camera_info"
 LIDAR_TOPIC = "/lidar/depth/compressed"
+DEPTH_CAP = 80.0  # metres: the node's max_depth, beyond which it says +Inf; the bag's LiDAR ends at 65.5
 
 _IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 _INFO_TYPE = "sensor_msgs/msg/CameraInfo"

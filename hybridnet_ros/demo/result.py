@@ -61,7 +61,7 @@ class Result:
             (
                 "LiDAR pixels",
                 f"{depth['pixels']:.0f}",
-                f"compared; {depth['missing']:.0f} more had no finite depth (sky, out of range)",
+                f"compared; {depth['missing']:.0f} more had no depth",
             ),
             ("confidence", f"{self.confidence:.2f}", "mean probability of the labels"),
         ]

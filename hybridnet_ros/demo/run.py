@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridnet_ros.demo.recording import IMAGE_TOPIC, Frame
+from hybridnet_ros.demo.recording import DEPTH_CAP, IMAGE_TOPIC, Frame
 from hybridnet_ros.demo.result import Result
 from hybridnet_ros.engine import Engine
 from hybridnet_ros.machine import machine
@@ -179,7 +179,7 @@ def _play(node: Process, player: Process, recorder: Recorder, progress: Progress
 
 
 def _measure(record: Run, frames: Sequence[Frame], engine: Engine, domain: int, values: dict[str, str]) -> Result:
-    metrics = DepthMetrics()
+    metrics = DepthMetrics(DEPTH_CAP)
     for index, answer in sorted(record.newest.items()):
         metrics.add(answer.depth, frames[index].lidar)
     ages = list(record.ages_ms.values())

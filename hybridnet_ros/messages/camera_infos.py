@@ -35,9 +35,10 @@ class CameraInfos:
         """The CameraInfo with an image's stamp, else the newest with its frame_id or of the only camera, else None."""
         with self._changed:
             exact = self._by_stamp.get(_stamp(header))
-            if exact is not None or header.frame_id in self._by_frame:
-                return exact if exact is not None else self._by_frame[header.frame_id]
-            return next(iter(self._by_frame.values())) if len(self._by_frame) == 1 else None
+            if exact is not None:
+                return exact
+            only = next(iter(self._by_frame.values())) if len(self._by_frame) == 1 else None
+            return self._by_frame.get(header.frame_id, only)
 
     def wait_for_first(self, header: Any, timeout: float) -> None:
         """Waits until `match` finds something, at most `timeout` seconds."""

@@ -17,7 +17,7 @@ class DepthFigures:
 
     `scale` is the geometric mean of depth / truth: what is left of the error when pixels cancel out.
 
-    `missing` pixels have a reference but no finite prediction (class sky, out of range): they are in no other figure.
+    `missing` pixels have a reference but no prediction (NaN): they are in no other figure.
     """
 
     delta1: float | None

@@ -111,10 +111,12 @@ class DepthMetrics:
     si_log                   sqrt(mean d^2 - (mean d)^2), the scale-invariant error
     si_var                   mean d^2 - (mean d)^2
     pixels                   number of pixels measured
-    missing                  number of pixels that have a truth but no finite prediction; they are in no other figure
+    missing                  number of pixels that have a truth but no prediction; they are in no other figure
 
     A truth is valid where it is finite, positive and, with a cap, not beyond it. Predictions are clipped to
-    [minimum, cap]. Other tool boxes multiply by 100, put factors before (mean d)^2 or leave the root out.
+    [minimum, cap]: what is said to be out of range (REP 117: -Inf, +Inf) is an answer, and counts as the range's end.
+    NaN is none, nor is +Inf without a cap. Other tool boxes multiply by 100, put factors before (mean d)^2 or leave the
+    root out.
     """
 
     def __init__(self, cap: float | None = None, minimum: float = 1e-3) -> None:
@@ -133,7 +135,7 @@ class DepthMetrics:
             valid &= truth <= self.cap
         predicted = prediction[valid].astype(np.float64)
         true = truth[valid].astype(np.float64)
-        present = np.isfinite(predicted)
+        present = predicted < np.inf if self.cap is None else ~np.isnan(predicted)
         predicted, true = predicted[present].clip(self.minimum, self.cap), true[present]
 
         sums = depth_terms(predicted, true).sum(axis=1)

@@ -22,7 +22,7 @@ def by_the_formulas(pairs: list[tuple[float, float]], cap: float | None, minimum
     for prediction, truth in pairs:
         if not (math.isfinite(truth) and truth > 0) or (cap is not None and truth > cap):
             continue
-        if not math.isfinite(prediction):
+        if math.isnan(prediction) or (prediction == math.inf and cap is None):
             missing += 1
             continue
         prediction = max(prediction, minimum) if cap is None else min(max(prediction, minimum), cap)
@@ -123,10 +123,16 @@ def test_without_pixels_the_figures_are_nan():
         assert figures["pixels"] == figures["missing"] == 0
 
 
-def test_sky_predicted_on_a_real_surface_is_missing_not_silently_good():
+def test_sky_predicted_on_a_real_surface_is_wrong_by_all_that_is_possible():
+    predicted, truth = np.array([np.inf, -np.inf, np.nan, 10.0], np.float32), np.full(4, 10.0, np.float32)
     metrics = DepthMetrics(80)
-    metrics.add(np.array([np.inf, 10.0], np.float32), np.array([10.0, 10.0], np.float32))
-    assert metrics.pooled()["missing"] == 1 and metrics.pooled()["pixels"] == 1
+    metrics.add(predicted, truth)
+    figures = metrics.pooled()
+    assert figures["missing"] == 1 and figures["pixels"] == 3
+    assert figures["abs_rel"] == pytest.approx((7 + 0.9999) / 3) and figures["delta1"] == pytest.approx(1 / 3)
+    uncapped = DepthMetrics()
+    uncapped.add(predicted, truth)
+    assert uncapped.pooled()["missing"] == 2, "nobody knows how wrong that is"
 
 
 def test_what_cannot_be_compared_is_refused():

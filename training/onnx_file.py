@@ -20,7 +20,8 @@ OPSET = 17
 
 # Smaller tensors are not worth their nodes: biases, constants of the arithmetic.
 _LEAST_HALVED = 1024
-# In 8 bits the many small layers near the image cost depth 0.5 % and save a twentieth of what the large ones save.
+# Of driving, the large ones in 8 bits cost 0.3 % of AbsRel; those of 8192 and more would cost 0.5 % on top, for a third
+# of what the large ones save.
 _LEAST_IN_8_BITS = 65536
 
 

@@ -18,9 +18,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hybridnet_ros.engine.typed_onnx import CONVOLUTIONS, fold_constants
+from hybridnet_ros.engine.typed_onnx import fold_constants
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_OPERATORS = ("Conv", "ConvTranspose", "Gemm")  # what they are exported as; Gemm has weights [out, in] with transB
 # A channel that says nearly the same everywhere is left as it is: normalised, it would be noise.
 _LEAST_VARIANCE = 1e-6
 
@@ -68,6 +69,8 @@ def load_engine(network: nn.Module, path: Path, blocks: Sequence[str], batches: 
                     f"{path} has {len(stored)} layers with weights, this network {len(layers)}: "
                     "is it of another recipe?"
                 )
+            if len({id(layer.module) for layer in layers}) != len(layers):
+                raise ValueError("this network runs a layer more than once: start from a run's weights")
             chosen = [pair for pair in zip(layers, stored, strict=True) if not blocks or pair[0].block in blocks]
             missing = set(blocks) - {layer.block for layer in layers}
             if missing:
@@ -89,8 +92,10 @@ def _read(path: Path) -> list[_Stored]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     found = []
     for node in graph.node:
-        if node.op_type not in CONVOLUTIONS:
+        if node.op_type not in _OPERATORS:
             continue
+        if node.op_type == "Gemm" and not any(each.name == "transB" and each.i for each in node.attribute):
+            raise ValueError(f"{path} has '{node.name}', which PyTorch does not export so: start from a run's weights")
         if node.input[1] not in constants:
             raise ValueError(f"{path} has '{node.name}' in 8 bits: take the float32 engine that it was made from")
         weight, *bias = (torch.from_numpy(numpy_helper.to_array(constants[name]).copy()) for name in node.input[1:])

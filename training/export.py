@@ -40,6 +40,7 @@ from training.failures import find_failures
 from training.flicker import flicker
 from training.focal import focal
 from training.model_card import read_prose, render_card
+from training.networks import _timm as timm
 from training.onnx_file import PartSession, pack_weights, write_onnx
 from training.panel import draw_panel, spread
 from training.parity import PACKED_TOLERANCES, TOLERANCES, ParityError, compare
@@ -78,7 +79,7 @@ def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> P
             manifest,
             onnx_sha256=hashlib.sha256(onnx).hexdigest(),
             training=training_record(trained),
-            licence=config.licence,
+            licence=_licence(trained),
         )
 
         def runs(content: bytes) -> Engine:
@@ -144,16 +145,23 @@ def training_record(trained: Trained) -> TrainingRecord:
     config, environment = trained.config, trained.environment
     sources = [DataSource(s.path.as_posix(), s.licence, s.origin, s.use) for s in config.data.sources]
     if config.network.weights:
-        name = config.network.weights.name
-        sources.append(
-            DataSource(name, "Apache-2.0", f"timm {config.network.features}, ImageNet-1k", "initial weights")
-        )
+        assert config.network.features is not None
+        published = timm.get_pretrained_cfg(config.network.features, allow_unregistered=True)
+        licence = (published and published.license) or "as its publisher says"
+        origin = f"{config.network.features}, ImageNet-1k"
+        sources.append(DataSource(config.network.weights.name, licence, origin, "initial weights"))
+    engine = environment.get("init_engine")
+    if engine is not None:
+        known = {source.name for source in sources}
+        use = f"of {engine['network']}, which it started from"
+        others = [DataSource(**source) for source in engine["data"] if source["name"] not in known]
+        sources += [replace(source, use=f"{source.use}; {use}") for source in others]
     return TrainingRecord(
         data=tuple(sources),
         commit=environment["commit"],
         seed=config.seed,
         steps=trained.step,
-        recipe=_from_checkout(Path(environment["config"])),
+        recipe=environment["config"],
         details={
             "weights": trained.weights,
             "batch": config.optimiser.batch,
@@ -161,14 +169,18 @@ def training_record(trained: Trained) -> TrainingRecord:
             "device": environment["gpu"] or "cpu",
             "changes": environment["changes"],
             "started_from": environment.get("init_sha256"),
+            "started_from_blocks": environment.get("init_blocks", []),
             "resumed": environment.get("resumed", []),
         },
     )
 
 
-def _from_checkout(recipe: Path) -> str:
-    root = Path(__file__).parents[1]
-    return (recipe.relative_to(root) if recipe.is_relative_to(root) else recipe).as_posix()
+def _licence(trained: Trained) -> str:
+    """The run's own, and that of the engine that it started from where it is another."""
+    own, engine = trained.config.licence, trained.environment.get("init_engine")
+    if engine is None or engine["licence"] == own:
+        return own
+    return f"{own}; it started from {engine['network']}: {engine['licence']}"
 
 
 def accuracy(name: str, config: RunConfig, figures: dict[str, dict[str, Any]]) -> tuple[Accuracy, ...]:

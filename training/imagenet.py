@@ -18,7 +18,7 @@ from torch import Tensor
 from training.command import new_parser, reports
 from training.config import ConfigError
 from training.networks import _timm as timm
-from training.networks.weights import read_weights
+from training.networks.weights import imagenet_file, read_weights
 
 # Of batch normalisation: steps of its training. Not every file has it, and nothing here reads it.
 _COUNTER = "num_batches_tracked"
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with torch.no_grad():
         weights = imagenet_weights(options.backbone, options.path)
-    target = options.data / "weights" / f"{options.backbone}_imagenet_fp16.safetensors"
+    target = options.data / "weights" / imagenet_file(options.backbone)
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, target)
     print(f"wrote {target}")

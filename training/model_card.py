@@ -30,11 +30,12 @@ Rows by their place in the validation sets, not by their looks: camera image, de
 | Depth | metres along the optical axis, {{ m.depth_range[0] }} to {{ m.depth_range[1] }} m at the canonical focal \
 length of {{ m.fx }} px at network size; scaled by the camera's own |
 | Trained | {{ m.training.steps }} steps of {{ m.training.details["batch"] }} images from `{{ m.training.recipe }}`, \
-seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.details["device"] }}\
+seed {{ m.training.seed }}, code {{ m.training.commit|short }}, on {{ m.training.details["device"] }}\
 {% if m.training.details["changes"] %}; with `{{ m.training.details["changes"]|join("`, `") }}`{% endif %}\
 {% if m.training.details["started_from"] %}; from the weights with the SHA-256 \
-{{ m.training.details["started_from"][:12] }}…{% endif %}\
-{% for again in m.training.details["resumed"] %}; continued from step {{ again.step }} with {{ again.commit[:12] }}\
+{{ m.training.details["started_from"][:12] }}…{% if m.training.details["started_from_blocks"] %} \
+({{ m.training.details["started_from_blocks"]|join(", ") }}){% endif %}{% endif %}\
+{% for again in m.training.details["resumed"] %}; continued from step {{ again.step }} with {{ again.commit|short }}\
 {% endfor %}; kept are the {{ kept }} |
 | Parity with PyTorch | {{ m.parity.images }} real images: labels differ on \
 {{ "%.4f"|format(100 * m.parity.measured["labels_disagreement"]) }} % of pixels, depth by \
@@ -44,8 +45,8 @@ seed {{ m.training.seed }}, code {{ m.training.commit[:12] }}, on {{ m.training.
 ## Accuracy
 
 Measured on this very file by `{{ m.accuracy[0].command }}`, on data that \
-{% if config.reported %}neither training nor the choice of weights saw{% else %}training never saw, but by which \
-the weights were chosen: another camera's will be a little worse{% endif %}.
+training never saw{% if not config.reported and m.training.details["weights"] == "best" %}, but by which the weights \
+were chosen{% endif %}.
 
 {% if labels -%}
 Labels, {{ config.claims.labels.about }}{% if labels.iou|length != m.labels.names|length %} \
@@ -122,6 +123,11 @@ _KEPT = {
 }
 
 
+def _short(commit: str) -> str:
+    """Of a commit what tells it from others, and whether files were changed beside it."""
+    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
 def read_prose(config: RunConfig) -> str:
     """What only a person can say of a network, `configs/NAME.card.md`; ConfigError where it is not there."""
     path = Path(__file__).parent / "configs" / f"{config.engine.name}.card.md"
@@ -147,6 +153,7 @@ def render_card(
     """
     about, heading, limits = read_prose(config).partition("\n## ")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["short"] = _short
     return environment.from_string(_TEMPLATE).render(
         m=manifest,
         config=config,

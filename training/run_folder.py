@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hybridnet_ros.engine import ManifestError, load_manifest
 from hybridnet_ros.scene.labels import LabelSet
 from training.config import ConfigError, RunConfig, load_config, write_config
 from training.data.label_sets import read_label_set
@@ -51,23 +53,25 @@ class RunFolder:
         """A new folder, which notes where its config comes from, which weights the run starts from, and how it is run.
 
         Raises:
-            ConfigError: a run is in it, or the config is wrong.
+            ConfigError: a run is in it, or the config or the manifest of the engine that it starts from is wrong.
         """
         config = load_config(config_file, changes)
         if cls(path, config).weights_file("last").exists():
             raise ConfigError(
                 f"{path} already holds a run: continue it with --resume, or name another folder with --run"
             )
+        engine = _engine_it_starts_from(init)
         path.mkdir(parents=True, exist_ok=True)
         # Of a try that ended before its first checkpoint.
         (path / "metrics.jsonl").unlink(missing_ok=True)
         _replace(path / "config.yaml", lambda file: write_config(config, file))
         started = {
-            "config": str(config_file),
+            "config": _from_checkout(config_file),
             "changes": list(changes),
             "init": str(init) if init else None,
             "init_sha256": hashlib.sha256(init.read_bytes()).hexdigest() if init and init.is_file() else None,
             "init_blocks": list(init_blocks),
+            "init_engine": engine,
             "processes": processes,
         }
         folder = cls(path, config)
@@ -196,6 +200,24 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _from_checkout(path: Path) -> str:
+    """A path that means the same wherever it is read: below the checkout, else absolute."""
+    root, whole = Path(__file__).resolve().parents[1], path.resolve()
+    return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
+
+
+def _engine_it_starts_from(init: Path | None) -> dict[str, Any] | None:
+    """Network, licence and data of an engine, as its manifest has them; what learns on from it is made of them, too."""
+    if init is None or init.suffix != ".onnx" or not init.with_suffix(".json").is_file():
+        return None
+    try:
+        manifest = load_manifest(init.with_suffix(".json"))
+    except ManifestError as error:
+        raise ConfigError(f"cannot start from {init}: {error}") from error
+    data = [asdict(source) for source in manifest.training.data]
+    return {"network": manifest.network, "licence": manifest.licence, "data": data}
 
 
 def _environment() -> dict[str, Any]:

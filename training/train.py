@@ -5,8 +5,8 @@ r"""Train a network.
     python -m training.train training/configs/driving.yaml --set network=fcn8s --set seed=2 --data DATA --run runs/fcn8s
     python -m training.train training/configs/cityscapes.yaml --data DATA --run runs/hybridnet \
         --init runs/depthnet/best.safetensors --init-blocks global_depth refining_depth
-    python -m training.train training/configs/driving.yaml --set optimiser.steps=1000 --data DATA --run runs/mine \
-        --init engines/hybridnet_driving.onnx
+    python -m training.train training/configs/driving.yaml --data DATA --run runs/mine \
+        --init engines/hybridnet_driving.onnx --set optimiser.steps=1000 --set optimiser.average_from=250
 
 Before the first step every file of the data is read once, and the first bad one named.
 SIGINT and SIGTERM end the run after the step in hand, with a checkpoint; --resume goes on at exactly that step.
@@ -98,7 +98,8 @@ def _trainer(options: argparse.Namespace, processes: Processes) -> Trainer:
         trainer.resume()
     elif options.init:
         trainer.start_from(options.init, options.init_blocks)
-    elif trainer.from_chance and processes.rank == 0:
+    given = options.resume or (options.init and (not options.init_blocks or "features" in options.init_blocks))
+    if trainer.from_chance and not given and processes.first:
         print("note: the features start from chance: network.weights, a file with ImageNet's, would help them")
     return trainer
 

@@ -1,11 +1,14 @@
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from training import train
 from training.config import NETWORKS, ConfigError, NetworkConfig, load_config, write_config
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "training" / "configs"
 DRIVING = CONFIGS / "driving.yaml"
 
 
@@ -91,3 +94,18 @@ def test_a_wrong_change_is_named(change: str, reason: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         load_config(DRIVING, [change])
     assert reason in str(refusal.value)
+
+
+def test_the_commands_of_the_help_and_of_the_recipes_describe_runs() -> None:
+    texts = [train.__doc__ or "", (ROOT / "README.md").read_text()]
+    texts += [path.read_text().replace("\n#", "\n") for path in CONFIGS.glob("*.yaml")]
+    found = 0
+    for text in texts:
+        for command in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(command, comments=True) if "training.train training/configs/" in command else []
+            if words:
+                recipe = next(ROOT / word for word in words if word.endswith(".yaml"))
+                changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+                load_config(recipe, changes)
+                found += 1
+    assert found >= 8

@@ -120,7 +120,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     blocks = NetworkConfig(features="googlenet", global_depth=None)
     assert "lacks 'conv1.conv.weight': is it of another backbone?" in refusal(tmp_path / "wide.pth")
     blocks = NetworkConfig(features="tf_efficientnet_lite0", global_depth=None)
-    assert "python -m training.imagenet tf_efficientnet_lite0 --data DATA puts them there" in refusal(tmp_path / "none")
+    said = refusal(tmp_path / "none")
+    assert "python -m training.imagenet tf_efficientnet_lite0 --data DATA writes" in said
+    assert "DATA/weights/tf_efficientnet_lite0_imagenet_fp16.safetensors" in said
 
 
 @pytest.mark.parametrize("renamed", [False, True])

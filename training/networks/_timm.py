@@ -19,7 +19,7 @@ except RuntimeError:
     _declare("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declare("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-from timm import create_model  # noqa: E402
+from timm import create_model, get_pretrained_cfg  # noqa: E402
 from timm.layers import BatchNormAct2d, Conv2dSame, DropPath  # noqa: E402
 
-__all__ = ["BatchNormAct2d", "Conv2dSame", "DropPath", "create_model"]
+__all__ = ["BatchNormAct2d", "Conv2dSame", "DropPath", "create_model", "get_pretrained_cfg"]

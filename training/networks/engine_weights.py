@@ -19,16 +19,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hybridnet_ros.engine.typed_onnx import fold_constants
+from training.networks.weights import sides
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_NETWORK = "network"  # what EngineGraph calls it: names of nodes begin with it
 _OPERATORS = ("Conv", "ConvTranspose", "Gemm")  # what they are exported as; Gemm has weights [out, in] with transB
 # A channel that says nearly the same everywhere is left as it is: normalised, it would be noise.
 _LEAST_VARIANCE = 1e-6
 
 
 class _Stored(NamedTuple):
-    """A layer in the file."""
+    """A layer in the file, in the block that the name of its node says."""
 
+    block: str
     weight: Tensor
     bias: Tensor | None
 
@@ -64,22 +67,23 @@ def load_engine(network: nn.Module, path: Path, blocks: Sequence[str], batches: 
     try:
         with torch.no_grad():
             layers = _layers_as_run(network, batches[0][:1])
-            if len(layers) != len(stored):
-                raise ValueError(
-                    f"{path} has {len(stored)} layers with weights, this network {len(layers)}: "
-                    "is it of another recipe?"
-                )
             if len({id(layer.module) for layer in layers}) != len(layers):
                 raise ValueError("this network runs a layer more than once: start from a run's weights")
-            chosen = [pair for pair in zip(layers, stored, strict=True) if not blocks or pair[0].block in blocks]
-            missing = set(blocks) - {layer.block for layer in layers}
-            if missing:
-                there = ", ".join(sorted({layer.block for layer in layers}))
-                raise ValueError(f"this network has no block {min(missing)}: there is {there}")
-            _expect_all_known(network, [layer for layer, _ in chosen], blocks)
-            for layer, values in chosen:
+            for where, found in (("this network", layers), (str(path), stored)):
+                there = {each.block for each in found}
+                if missing := set(blocks) - there:
+                    raise ValueError(f"{where} has no block {min(missing)}: there is {', '.join(sorted(there))}")
+            layers = [layer for layer in layers if not blocks or layer.block in blocks]
+            stored = [layer for layer in stored if not blocks or layer.block in blocks]
+            if [layer.block for layer in layers] != [layer.block for layer in stored]:
+                raise ValueError(
+                    f"{path} has {len(stored)} layers with weights, this network {len(layers)}, or in other blocks: "
+                    "is it of another recipe?"
+                )
+            _expect_all_known(network, layers, blocks)
+            for layer, values in zip(layers, stored, strict=True):
                 _take(layer, values, path)
-            _normalise_anew(network, [layer for layer, _ in chosen if layer.norm is not None], batches)
+            _normalise_anew(network, [layer for layer in layers if layer.norm is not None], batches)
     finally:
         network.train(training)
 
@@ -99,7 +103,8 @@ def _read(path: Path) -> list[_Stored]:
         if node.input[1] not in constants:
             raise ValueError(f"{path} has '{node.name}' in 8 bits: take the float32 engine that it was made from")
         weight, *bias = (torch.from_numpy(numpy_helper.to_array(constants[name]).copy()) for name in node.input[1:])
-        found.append(_Stored(weight, bias[0] if bias else None))
+        block = node.name.removeprefix(f"/{_NETWORK}/").split("/")[0]
+        found.append(_Stored(block, weight, bias[0] if bias else None))
     return found
 
 
@@ -138,7 +143,7 @@ def _layers_as_run(network: nn.Module, image: Tensor) -> list[_Layer]:
 
 def _expect_all_known(network: nn.Module, layers: Sequence[_Layer], blocks: Sequence[str]) -> None:
     """ValueError names a parameter that is in no layer, so that the file cannot have it."""
-    known = {id(tensor) for layer in layers for tensor in layer.module.parameters()}
+    known = {id(tensor) for layer in layers for tensor in (layer.module.weight, layer.module.bias)}
     known |= {id(tensor) for layer in layers if layer.norm is not None for tensor in layer.norm.parameters()}
     for name, tensor in network.named_parameters():
         if id(tensor) not in known and (not blocks or name.split(".")[0] in blocks):
@@ -150,7 +155,7 @@ def _take(layer: _Layer, stored: _Stored, path: Path) -> None:
     weight = layer.module.weight
     if stored.weight.shape != weight.shape:
         raise ValueError(
-            f"{path}: '{layer.name}' is {_sides(stored.weight)}, this network's {_sides(weight)}: is it of another "
+            f"{path}: '{layer.name}' is {sides(stored.weight)}, this network's {sides(weight)}: is it of another "
             "recipe, or of other classes? Blocks that fit are taken over by name"
         )
     weight.copy_(stored.weight)
@@ -159,6 +164,8 @@ def _take(layer: _Layer, stored: _Stored, path: Path) -> None:
     if norm is None:
         if layer.module.bias is not None:
             layer.module.bias.copy_(bias)
+        elif stored.bias is not None:
+            raise ValueError(f"{path}: '{layer.name}' has a bias, this network's has none: is it of another recipe?")
         return
     if layer.module.bias is not None:
         layer.module.bias.zero_()
@@ -215,7 +222,3 @@ def _moments(layers: Sequence[_Layer]) -> Iterator[list[tuple[int, Tensor, Tenso
 
 def _outputs(module: Any) -> int:
     return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
-
-
-def _sides(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))

@@ -14,6 +14,11 @@ from training.networks.features import Features, TimmFeatures
 _AVERAGE = "average.module."  # in a run's checkpoint; "module" is torch's AveragedModel's
 
 
+def imagenet_file(backbone: str) -> str:
+    """Name of the file that `training.imagenet` writes for a timm backbone."""
+    return f"{backbone}_imagenet_fp16.safetensors"
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch checkpoint (.pth, .pt) as torchvision publishes them.
 
@@ -45,7 +50,8 @@ def load_classifier(features: Features, path: Path) -> None:
     if isinstance(features, TimmFeatures) and not path.is_file():
         name = features.backbone.pretrained_cfg["architecture"]
         raise ValueError(
-            f"no ImageNet weights at {path}: python -m training.imagenet {name} --data DATA puts them there"
+            f"no ImageNet weights at {path}: python -m training.imagenet {name} --data DATA writes "
+            f"DATA/weights/{imagenet_file(name)}"
         )
     target = features.backbone if isinstance(features, TimmFeatures) else features
     assert isinstance(target, nn.Module)
@@ -58,7 +64,7 @@ def load_classifier(features: Features, path: Path) -> None:
             raise ValueError(f"{path} lacks '{theirs}': is it of another backbone?")
         stored[theirs] = features.from_torchvision(ours, stored[theirs])
         if stored[theirs].numel() != own[ours].numel():
-            raise ValueError(f"{path}: '{theirs}' is {_sides(stored[theirs])}, the network's {_sides(own[ours])}")
+            raise ValueError(f"{path}: '{theirs}' is {sides(stored[theirs])}, the network's {sides(own[ours])}")
     copied = {ours: stored[theirs].reshape(own[ours].shape).to(own[ours].dtype) for ours, theirs in names.items()}
     target.load_state_dict({**own, **copied})
 
@@ -86,7 +92,7 @@ def load_blocks(network: nn.Module, path: Path, blocks: Sequence[str]) -> None:
         if name not in stored:
             raise ValueError(f"{path} lacks '{name}': its blocks are of another kind")
         if stored[name].shape != own[name].shape:
-            raise ValueError(f"{path}: '{name}' is {_sides(stored[name])}, this network's {_sides(own[name])}")
+            raise ValueError(f"{path}: '{name}' is {sides(stored[name])}, this network's {sides(own[name])}")
     network.load_state_dict({**own, **{name: stored[name] for name in wanted}})
 
 
@@ -100,5 +106,6 @@ def _blocks(names: object) -> list[str]:
     return sorted({str(name).split(".")[0] for name in names})  # type: ignore[attr-defined]
 
 
-def _sides(tensor: Tensor) -> str:
+def sides(tensor: Tensor) -> str:
+    """Its shape for a message, 64x3x7x7."""
     return "x".join(map(str, tensor.shape)) or "a number"

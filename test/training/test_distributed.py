@@ -95,7 +95,9 @@ def test_all_processes_start_from_the_same_engine(data: Path, tmp_path: Path) ->
     for name, value in one.items():
         if not name.startswith("upsampling"):
             # A channel that hardly varies is divided by that little: the last digits of its statistics count.
-            torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5, msg=lambda said, at=name: f"{at}: {said}")
+            torch.testing.assert_close(
+                two[name], value, rtol=1e-3, atol=1e-5, msg=lambda said, at=name: f"{at}: {said}"
+            )
     missing = start_training(tmp_path / "two.yaml", data, tmp_path / "none", "--init", "none.onnx", processes=2)
     said = finish(missing)
     assert missing.returncode != 0 and said.count("cannot start from none.onnx") == 1, said

@@ -16,7 +16,7 @@ class CameraInfos:
     calibration hardly ever changes from one frame to the next: the newest of the same camera stands in. Where only one
     frame_id was ever seen it is that camera's, whatever the image's is: else depth would be metric or not by which of
     the two came first.
-    The one exception is the first frame of a camera whose CameraInfo is on its way, see `wait_for_first`.
+    The exceptions are the first frame of a camera, and the first of another size: see `wait_for` and `wait_for_exact`.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,20 @@ class CameraInfos:
             only = next(iter(self._by_frame.values())) if len(self._by_frame) == 1 else None
             return self._by_frame.get(header.frame_id, only)
 
-    def wait_for_first(self, header: Any, timeout: float) -> None:
+    def has_exact(self, header: Any) -> bool:
+        """Whether the CameraInfo with an image's stamp is remembered."""
+        with self._changed:
+            return _stamp(header) in self._by_stamp
+
+    def wait_for(self, header: Any, timeout: float) -> None:
         """Waits until `match` finds something, at most `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self.match(header) is not None, timeout)
+
+    def wait_for_exact(self, header: Any, timeout: float) -> None:
+        """Waits for the CameraInfo with an image's stamp, at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_exact(header), timeout)
 
     def frames(self) -> list[str]:
         """The frame_ids seen."""

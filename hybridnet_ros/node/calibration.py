@@ -11,7 +11,7 @@ from hybridnet_ros.node.inputs import Inputs
 from hybridnet_ros.node.troubles import Level
 from hybridnet_ros.scene.camera import CameraError, CameraModel
 
-_FIRST_INFO_WAIT_S = 0.25
+_INFO_WAIT_S = 0.25
 
 
 class Calibration:
@@ -23,17 +23,13 @@ class Calibration:
         self._health = health
         self._log = log
         self._waited = False
+        self._before: tuple[Any, int, int] | None = None  # header and size of the image before
         self._distortion_said = False
         self._frames_said = False
 
     def camera(self, header: Any, width: int, height: int, training_fx: float) -> tuple[Any | None, CameraModel | None]:
         """The CameraInfo of an image and the camera it describes; (None, None), and a warning, without a usable one."""
-        info = self._infos.match(header)
-        if info is None and not self._waited and self._inputs.camera_info_published():
-            # Once: a camera's first CameraInfo often comes a moment after its first image.
-            self._waited = True
-            self._infos.wait_for_first(header, _FIRST_INFO_WAIT_S)
-            info = self._infos.match(header)
+        info = self._info(header, width, height)
         try:
             if info is None:
                 raise CameraError(self._why_no_info(header.frame_id))
@@ -66,6 +62,19 @@ class Calibration:
                 f"{header.frame_id!r}: taken for one camera's, as there is no other; make them equal"
             )
         return info, camera
+
+    def _info(self, header: Any, width: int, height: int) -> Any | None:
+        before, self._before = self._before, (header, width, height)
+        if self._infos.match(header) is None:
+            if not self._waited and self._inputs.camera_info_published():
+                # Once: a camera's first CameraInfo often comes a moment after its first image.
+                self._waited = True
+                self._infos.wait_for(header, _INFO_WAIT_S)
+        elif before is not None and before[1:] != (width, height) and self._infos.has_exact(before[0]):
+            # The one before may be of the old size, and nothing says whether the camera resizes or crops now. A camera
+            # whose CameraInfo has no stamps of images is not waited for.
+            self._infos.wait_for_exact(header, _INFO_WAIT_S)
+        return self._infos.match(header)
 
     def _why_no_info(self, frame_id: str) -> str:
         others = self._infos.frames()

@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from hybridnet_ros.engine import open_engine
 from hybridnet_ros.messages.camera_infos import CameraInfos
+from hybridnet_ros.node.calibration import Calibration
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
 from hybridnet_ros.node.gpu import gpu_values
 from hybridnet_ros.node.health import Drop, Health, percentiles
@@ -133,8 +135,36 @@ def test_the_first_camera_info_is_waited_for() -> None:
     infos = CameraInfos()
     late = threading.Timer(0.05, infos.add, [info(1)])
     late.start()
-    infos.wait_for_first(info(2).header, timeout=10)
+    infos.wait_for(info(2).header, timeout=10)
     assert infos.match(info(2).header) is not None
+
+
+def calibrated(sec: int, width: int, height: int, fx: float) -> CameraInfo:
+    message = info(sec)
+    message.width, message.height = width, height
+    message.k = [fx, 0.0, width / 2, 0.0, fx, height / 2, 0.0, 0.0, 1.0]
+    return message
+
+
+def test_the_first_image_of_another_size_waits_for_its_own_camera_info() -> None:
+    """A camera that crops from then on keeps its focal length; as resized, depth would be half of what it is."""
+    inputs = SimpleNamespace(camera_info_published=lambda: True, topics={RAW: "/image_raw"}, info_topic="/camera_info")
+    infos = CameraInfos()
+    calibration = Calibration(cast(Any, inputs), infos, Health(), log=None)
+
+    def fx(sec: int, width: int, height: int) -> float:
+        model = calibration.camera(info(sec).header, width, height, training_fx=1.0)[1]
+        assert model is not None
+        return model.fx
+
+    infos.add(calibrated(1, 1280, 720, 900.0))
+    assert fx(1, 1280, 720) == 900
+    late = threading.Timer(0.05, infos.add, [calibrated(2, 640, 360, 900.0)])
+    late.start()
+    assert fx(2, 640, 360) == 900
+    assert fx(3, 640, 360) == 900, "of the same size: the one before stands in at once"
+    # The image before has none of its own, so that there is nothing to wait for: taken as resized.
+    assert fx(4, 320, 180) == 450
 
 
 def test_an_image_that_comes_on_both_transports_is_answered_once(engine: Path) -> None:

@@ -12,8 +12,16 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if ":" in line and
-                 line.split(":", 1)[0].strip() in ("model name", "Model")]  # fmt: skip
-        model = names[0] if names else model
+        model = _processor(cpuinfo.read_text()) or model
     cores = len(os.sched_getaffinity(0))
     return f"{model}, {cores} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def _processor(cpuinfo: str) -> str | None:
+    """The name in /proc/cpuinfo, and its generation: rented machines often say no more than "AMD EPYC"."""
+    lines = [line.partition(":") for line in cpuinfo.splitlines()]
+    says = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+    name = says.get("model name", says.get("Model"))
+    if name is None or "cpu family" not in says:
+        return name
+    return f"{name} (family {says['cpu family']}, model {says['model']})"

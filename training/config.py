@@ -186,7 +186,9 @@ class OptimiserConfig(_Model):
     average_from: Annotated[int, Field(ge=0)] | None = None  # from this step on, all steps count alike in the average
     # The blocks that learn, null: all. The others stay as --init gave them, to the last bit: labels learn, depth stays.
     learn: Annotated[list[Block], Field(min_length=1)] | None = None
-    amp: bool = True  # bfloat16 autocast
+    amp: bool = (
+        True  # bfloat16 autocast, but for CPUs without instructions for it: they take four times as long with it
+    )
 
     @model_validator(mode="after")
     def _averaged(self) -> "OptimiserConfig":

@@ -15,18 +15,45 @@ UNLABELLED = 255
 
 
 @dataclass(frozen=True)
+class DepthLimits:
+    """What depth is published as it is found: from `minimum` to `maximum` metres, and not of the classes `beyond`."""
+
+    minimum: float
+    maximum: float
+    beyond: tuple[int, ...] = ()
+
+
 class View:
     """What the network sees in one picture of H x W px, as it is published.
 
     Attributes:
-        depth: float32 [H, W] metres, limited to the range asked for (NaN, +Inf, -Inf).
         labels: uint8 [H, W].
         confidence: uint8 [H, W], 0 to 255.
     """
 
-    depth: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    confidence: NDArray[np.uint8]
+    def __init__(
+        self,
+        depth: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        confidence: NDArray[np.uint8],
+        limits: DepthLimits | None = None,
+    ) -> None:
+        """`depth` float32 [H, W], metres, is limited in place, when it is first asked for."""
+        self.labels = labels
+        self.confidence = confidence
+        self._depth = depth
+        self._limits = limits
+
+    @property
+    def depth(self) -> NDArray[np.float32]:
+        """Float32 [H, W] metres, limited to the range asked for (NaN, +Inf, -Inf).
+
+        That is done when it is first asked for, which one thread may do at a time; others see to the labels meanwhile.
+        """
+        limits, self._limits = self._limits, None
+        if limits is not None:
+            limit_depth(self._depth, limits.minimum, limits.maximum, self.labels, limits.beyond)
+        return self._depth
 
     def mask(self, min_confidence: float) -> NDArray[np.uint8]:
         """`labels`, UNLABELLED where the network is less sure than `min_confidence` (0 to 1)."""
@@ -63,5 +90,6 @@ def perceive_batch(
     height, width = images.shape[1:3]
     training_fx = engine.manifest.fx * width / engine.network_size(width, height)[0]
     prediction = engine.predict(images, fx=[training_fx if one is None else one for one in fx])
-    limit_depth(prediction.depth, min_depth, max_depth, prediction.labels, engine.manifest.beyond_labels)
-    return [View(*arrays) for arrays in zip(prediction.depth, prediction.labels, prediction.confidence, strict=True)]
+    limits = DepthLimits(min_depth, max_depth, engine.manifest.beyond_labels)
+    maps = zip(prediction.depth, prediction.labels, prediction.confidence, strict=True)
+    return [View(depth, labels, confidence, limits) for depth, labels, confidence in maps]

@@ -1,6 +1,6 @@
 """sensor_msgs <-> numpy without copies; works on rclpy messages and on the messages of the rosbags library alike."""
 
-from .camera_info import camera_info_fields, camera_model, fill_camera_info, is_rectified
+from .camera_info import camera_info_fields, camera_model, contents, fill_camera_info, is_rectified
 from .camera_infos import CameraInfos
 from .clouds import cloud_fields, cloud_xyz, fill_points, make_points, point_type
 from .compressed import compressed_to_rgb
@@ -19,6 +19,7 @@ __all__ = [
     "cloud_xyz",
     "compressed_to_rgb",
     "depth_from_image",
+    "contents",
     "fill_camera_info",
     "fill_image",
     "fill_points",

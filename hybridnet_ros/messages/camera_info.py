@@ -24,6 +24,16 @@ def is_rectified(topic: str) -> bool:
     return topic.removesuffix("/compressed").rpartition("/")[2].startswith("image_rect")
 
 
+def contents(info: Any) -> tuple[Any, ...]:
+    """All that a CameraInfo says but its stamp: equal for those that describe the same camera the same way."""
+    roi = info.roi
+    return (
+        *(info.header.frame_id, info.width, info.height, info.distortion_model, info.binning_x, info.binning_y),
+        *(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        *(values.tobytes() for values in (info.k, info.p, info.d, info.r)),
+    )
+
+
 def camera_model(info: Any, width: int, height: int, rectified: bool = False) -> CameraModel:
     """The pinhole camera of an image of `width` x `height` pixels that `info` belongs to.
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from hybridnet_ros.messages import CameraInfos, MessageError, camera_model, is_rectified
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from hybridnet_ros.messages import (
+    CameraInfos,
+    MessageError,
+    camera_model,
+    contents,
+    fill_camera_info,
+    is_rectified,
+)
+from hybridnet_ros.node.direct_images import KeptMessage
 from hybridnet_ros.node.frame import RAW
 from hybridnet_ros.node.health import Health
 from hybridnet_ros.node.inputs import Inputs
@@ -12,6 +25,27 @@ from hybridnet_ros.node.troubles import Level
 from hybridnet_ros.scene.camera import CameraError, CameraModel
 
 _INFO_WAIT_S = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What is known of the camera of an image; the same one for all images of which its CameraInfo says the same.
+
+    Attributes:
+        info: the CameraInfo.
+        model: the pinhole camera made of it, at the size of the image.
+        frame_id: of the image.
+    """
+
+    info: Any
+    model: CameraModel
+    frame_id: str
+
+    @cached_property
+    def output_info(self) -> KeptMessage:
+        """The CameraInfo of every output of the image's size."""
+        header = Header(frame_id=self.frame_id)
+        return KeptMessage(fill_camera_info(CameraInfo(), self.info, header, self.model.width, self.model.height))
 
 
 class Calibration:
@@ -22,14 +56,24 @@ class Calibration:
         self._infos = infos
         self._health = health
         self._log = log
+        self._known: tuple[Any, Calibrated] | None = None  # what the last image and its CameraInfo said, and what it is
         self._waited = False
         self._before: tuple[Any, int, int] | None = None  # header and size of the image before
         self._distortion_said = False
         self._frames_said = False
 
-    def camera(self, header: Any, width: int, height: int, training_fx: float) -> tuple[Any | None, CameraModel | None]:
-        """The CameraInfo of an image and the camera it describes; (None, None), and a warning, without a usable one."""
+    def camera(self, header: Any, width: int, height: int, training_fx: float) -> Calibrated | None:
+        """The camera of an image by its CameraInfo; None, and a warning, without a usable one."""
         info = self._info(header, width, height)
+        said = None if info is None else (contents(info), header.frame_id, width, height)
+        if self._known is None or self._known[0] != said:
+            calibrated = self._calibrated(info, header, width, height, training_fx)
+            self._known = None if calibrated is None else (said, calibrated)
+        return None if self._known is None else self._known[1]
+
+    def _calibrated(
+        self, info: Any | None, header: Any, width: int, height: int, training_fx: float
+    ) -> Calibrated | None:
         try:
             if info is None:
                 raise CameraError(self._why_no_info(header.frame_id))
@@ -44,7 +88,7 @@ class Calibration:
             if self._health.trouble("camera_info", Level.WARN, text):
                 self._log.warning(text)
             self._health.focal_length("assumed: training focal length")
-            return None, None
+            return None
         if self._health.clear_trouble("camera_info"):
             self._log.info(f"CameraInfo on {self._inputs.info_topic} is used: depth is metric now")
         self._health.focal_length(f"{camera.fx:.2f} px from {self._inputs.info_topic}")
@@ -61,7 +105,7 @@ class Calibration:
                 f"CameraInfo on {self._inputs.info_topic} has frame_id {info.header.frame_id!r}, the image "
                 f"{header.frame_id!r}: taken for one camera's, as there is no other; make them equal"
             )
-        return info, camera
+        return Calibrated(info, camera, header.frame_id)
 
     def _info(self, header: Any, width: int, height: int) -> Any | None:
         before, self._before = self._before, (header, width, height)

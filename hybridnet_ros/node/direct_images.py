@@ -11,19 +11,24 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from hybridnet_ros.messages import fill_image, image_fields
 from hybridnet_ros.messages.layout import data_bytes, set_data
 
 _OK, _NOTHING_TO_TAKE = 0, 401  # of rcl_ret_t
-_NUMBER = 2  # rmw_message_info_t: two times, then the number that the publisher gave the message
+_SOME_STAMP = Time(sec=-3, nanosec=4_000_000_005)  # that no other memory looks like
+_SENT, _ARRIVED, _NUMBER = range(3)  # how rmw_message_info_t begins
 
 
 class DirectError(RuntimeError):
@@ -52,6 +57,12 @@ class _CImage(ctypes.Structure):
     ]
 
 
+class _CStamp(ctypes.Structure):
+    """How every C message begins that begins with a header."""
+
+    _fields_ = [("sec", ctypes.c_int32), ("nanosec", ctypes.c_uint32)]
+
+
 class _Direct:
     """The C functions of rcl and of the message type."""
 
@@ -62,15 +73,11 @@ class _Direct:
         self.take = _declared(rcl.rcl_take, ctypes.c_int32, 4)
         self.forget_error = _declared(rcl.rcutils_reset_error, None, 0)
         self.free = _declared(ctypes.CDLL(None).free, None, 1)
-        Image.__class__.__import_type_support__()
-        self.create = _of_type("_CREATE_ROS_MESSAGE", ctypes.c_void_p)
-        self.destroy = _of_type("_DESTROY_ROS_MESSAGE", None, ctypes.c_void_p)
-        self.fill = _of_type("_CONVERT_FROM_PY", ctypes.c_bool, ctypes.py_object, ctypes.c_void_p)
+        self.create, self.destroy, self.fill = _functions_of(Image)
 
     def works(self) -> bool:
         """Whether the C message of an image is a `_CImage`."""
-        header = Header(frame_id="a camera")
-        header.stamp.sec, header.stamp.nanosec = -3, 4_000_000_005
+        header = Header(frame_id="a camera", stamp=_SOME_STAMP)
         sent = Image(header=header, height=6, width=7, encoding="8UC9", is_bigendian=1, step=10, data=bytes(range(11)))
         address = self.create()
         try:
@@ -79,42 +86,150 @@ class _Direct:
             self.destroy(address)
 
 
+class Outgoing(Protocol):
+    """A message that is ready to be published."""
+
+    def send(self) -> None:
+        """Publishes it; once, and before its header or pixels change.
+
+        Raises:
+            DirectError: the middleware failed; rclpy's own exceptions where the message goes through it.
+        """
+
+
+@dataclass(frozen=True)
+class ThroughRclpy:
+    """A Python message, to be published as usual."""
+
+    publisher: Publisher
+    message: Any
+
+    def send(self) -> None:
+        """As in `Outgoing`."""
+        self.publisher.publish(self.message)
+
+
+@dataclass(frozen=True)
+class _StraightToRcl:
+    """A C message at an address, and what holds its memory."""
+
+    publisher: Publisher
+    address: int
+    memory: tuple[Any, ...]
+
+    def send(self) -> None:
+        """As in `Outgoing`."""
+        handle = self.publisher.handle
+        direct = _direct()
+        assert direct is not None, "made by it"
+        if not getattr(self.publisher, "is_activated", True):  # a lifecycle publisher is silent then
+            return
+        with handle:
+            code = direct.publish(handle.pointer, self.address, None)
+        if code != _OK:
+            direct.forget_error()
+            raise DirectError(f"a message on {self.publisher.topic_name} could not be sent (rcl error {code})")
+
+
+def image(publisher: Publisher, array: NDArray[Any], encoding: str, header: Any) -> Outgoing:
+    """An array as a sensor_msgs/Image to be published, its pixels not copied on their way to rcl.
+
+    Args:
+        publisher: of sensor_msgs/Image.
+        array: as for `messages.image_fields`.
+        encoding: as for `messages.image_fields`.
+        header: std_msgs/Header, the image's own.
+
+    Raises:
+        MessageError: the array does not fit the encoding.
+    """
+    if _direct() is None:
+        return ThroughRclpy(publisher, fill_image(Image(), array, encoding, header))
+    return _image(publisher, header, **image_fields(array, encoding))
+
+
 def publish(publisher: Publisher, message: Any) -> None:
     """Publishes `message` as `publisher.publish` does, but the pixels of an Image are not copied on their way to rcl.
 
     Raises:
         DirectError: the middleware failed; rclpy's own exceptions where the message goes through it.
     """
-    direct = _direct()
-    if direct is None or not isinstance(message, Image):
+    if _direct() is None or not isinstance(message, Image):
         publisher.publish(message)
         return
-    if not getattr(publisher, "is_activated", True):  # a lifecycle publisher is silent then
-        return
-    header, data = message.header, data_bytes(message.data)
-    frame_id, encoding = message.header.frame_id.encode(), message.encoding.encode()
-    image = _CImage(
-        header.stamp.sec,
-        header.stamp.nanosec,
-        _Sequence(_address(frame_id), len(frame_id), len(frame_id) + 1),
-        message.height,
-        message.width,
-        _Sequence(_address(encoding), len(encoding), len(encoding) + 1),
-        message.is_bigendian,
-        message.step,
-        _Sequence(data.ctypes.data, data.size, data.size),
-    )
-    with publisher.handle:
-        code = direct.publish(publisher.handle.pointer, ctypes.addressof(image), None)
-    if code != _OK:
-        direct.forget_error()
-        raise DirectError(f"an image on {publisher.topic_name} could not be sent (rcl error {code})")
+    size, data = (message.height, message.width), data_bytes(message.data)
+    _image(publisher, message.header, *size, message.encoding, message.is_bigendian, message.step, data).send()
 
 
-def take(subscription: Subscription) -> tuple[Any, int | None] | None:
-    """The next message of a subscription and the number that its publisher gave it, if known; None if none is there.
+class KeptMessage:
+    """A message that is published again and again, with another stamp each time; converted for rcl only once."""
 
-    The pixels of an Image are an array that refers to the memory they were received in.
+    def __init__(self, message: Any) -> None:
+        """`message` is of any type that begins with a header; nobody else may change it from now on."""
+        self._message = message
+        message.header.stamp = _SOME_STAMP
+        self._address: int | None = None
+        if _direct() is not None:
+            kind: Any = type(message)
+            create, destroy, fill = _functions_of(kind)
+            address = create()
+            if not address:
+                raise MemoryError("no memory for a message")
+            weakref.finalize(self, destroy, address).atexit = False
+            c_stamp = _CStamp.from_address(address)
+            if fill(message, address) and (c_stamp.sec, c_stamp.nanosec) == (_SOME_STAMP.sec, _SOME_STAMP.nanosec):
+                self._address = address
+
+    def outgoing(self, publisher: Publisher, stamp: Any) -> Outgoing:
+        """The message with another stamp; to be sent before the next is asked for."""
+        if self._address is None:
+            self._message.header.stamp = stamp
+            return ThroughRclpy(publisher, self._message)
+        c_stamp = _CStamp.from_address(self._address)
+        c_stamp.sec, c_stamp.nanosec = stamp.sec, stamp.nanosec
+        return _StraightToRcl(publisher, self._address, (self,))
+
+
+def _image(
+    publisher: Publisher,
+    header: Any,
+    height: int,
+    width: int,
+    encoding: str,
+    is_bigendian: int,
+    step: int,
+    data: NDArray[np.uint8],
+) -> Outgoing:
+    stamp, (frame_id, c_frame_id), (name, c_name) = header.stamp, _string(header.frame_id), _string(encoding)
+    pixels = _Sequence(data.ctypes.data, data.size, data.size)
+    c_image = _CImage(stamp.sec, stamp.nanosec, c_frame_id, height, width, c_name, is_bigendian, step, pixels)
+    return _StraightToRcl(publisher, ctypes.addressof(c_image), (c_image, frame_id, name, data))
+
+
+@lru_cache(maxsize=32)
+def _string(text: str) -> tuple[bytes, _Sequence]:
+    """The C string of a text, and its memory."""
+    memory = text.encode()
+    return memory, _Sequence(ctypes.cast(ctypes.c_char_p(memory), ctypes.c_void_p).value, len(memory), len(memory) + 1)
+
+
+class Taken(NamedTuple):
+    """A message that came.
+
+    Attributes:
+        message: it; the pixels of an Image are an array that refers to the memory they were received in.
+        number: the one that its publisher gave it, if known.
+        sent_ns, arrived_ns: when its publisher began to send it, and when it had come whole, by the system's clock.
+    """
+
+    message: Any
+    number: int | None
+    sent_ns: int
+    arrived_ns: int
+
+
+def take(subscription: Subscription) -> Taken | None:
+    """The next message of a subscription; None if none is there.
 
     Raises:
         DirectError: the message could not be read; rclpy's own exceptions where it goes through rclpy.
@@ -122,7 +237,11 @@ def take(subscription: Subscription) -> tuple[Any, int | None] | None:
     direct = _direct()
     if direct is None or subscription.msg_type is not Image:
         taken = subscription.handle.take_message(subscription.msg_type, False)
-        return None if taken is None else (taken[0], taken[1].get("publication_sequence_number"))
+        if taken is None:
+            return None
+        message, about = taken
+        number = about.get("publication_sequence_number")
+        return Taken(message, number, about["source_timestamp"], about["received_timestamp"])
     info = (ctypes.c_uint64 * 16)()  # is longer than it is anywhere
     address = direct.create()
     if not address:
@@ -134,7 +253,7 @@ def take(subscription: Subscription) -> tuple[Any, int | None] | None:
         if code != _OK:
             direct.forget_error()
             raise DirectError(f"an image on {subscription.topic_name} could not be read (rcl error {code})")
-        return _to_python(_CImage.from_address(address), direct.free), info[_NUMBER]
+        return Taken(_to_python(_CImage.from_address(address), direct.free), info[_NUMBER], info[_SENT], info[_ARRIVED])
     finally:
         direct.destroy(address)
 
@@ -160,22 +279,27 @@ def _text(sequence: _Sequence) -> str:
     return ctypes.string_at(sequence.data, sequence.size).decode("utf-8", "replace")  # as rclpy does it
 
 
-def _address(text: bytes) -> int:
-    return cast(int, ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value)
-
-
 def _declared(function: Any, result: Any, pointers: int) -> Any:
     function.restype, function.argtypes = result, [ctypes.c_void_p] * pointers
     return function
 
 
-def _of_type(name: str, result: Any, *arguments: Any) -> Any:
-    """A function that rclpy itself uses for images."""
+@cache
+def _functions_of(kind: Any) -> tuple[Any, Any, Any]:
+    """The functions that rclpy itself uses for a type: make a C message, free it, fill it from a Python one."""
+    kind.__class__.__import_type_support__()
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    # One that works on Python objects must keep others from running Python.
-    kind = ctypes.PYFUNCTYPE if ctypes.py_object in arguments else ctypes.CFUNCTYPE
-    return kind(result, *arguments)(pointer(getattr(Image.__class__, name), None))
+
+    def address(name: str) -> int:
+        return int(pointer(getattr(kind.__class__, name), None))
+
+    return (
+        ctypes.CFUNCTYPE(ctypes.c_void_p)(address("_CREATE_ROS_MESSAGE")),
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address("_DESTROY_ROS_MESSAGE")),
+        # It works on Python objects, so it must keep others from running Python.
+        ctypes.PYFUNCTYPE(ctypes.c_bool, ctypes.py_object, ctypes.c_void_p)(address("_CONVERT_FROM_PY")),
+    )
 
 
 @lru_cache(maxsize=1)

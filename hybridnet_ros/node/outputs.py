@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -15,12 +15,12 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from hybridnet_ros.engine.perception import UNLABELLED, View
-from hybridnet_ros.messages import fill_camera_info, fill_image, fill_points
+from hybridnet_ros.messages import fill_points
 from hybridnet_ros.node import qos
-from hybridnet_ros.node.direct_images import publish
+from hybridnet_ros.node.calibration import Calibrated
+from hybridnet_ros.node.direct_images import Outgoing, ThroughRclpy, image
 from hybridnet_ros.node.names import OUTPUTS, CameraName
 from hybridnet_ros.node.parameters import Settings
-from hybridnet_ros.scene.camera import CameraModel
 from hybridnet_ros.scene.colors import colorize_depth, colorize_labels
 from hybridnet_ros.scene.depth import depth_to_millimetres
 from hybridnet_ros.scene.labels import LabelSet
@@ -43,7 +43,7 @@ _TYPES: dict[str, Any] = {
 }
 _NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
 _LABEL_INFO = "segmentation/label_info"
-_LARGEST = "depth/image"  # but for points, which few want
+_OF_DEPTH = ("depth/image", "depth/color", "points")
 
 
 @dataclass
@@ -54,8 +54,7 @@ class Answer:
         header: the image's own header: every output carries it unchanged.
         rgb: uint8 [H, W, 3].
         view: depth, labels and confidence.
-        info: the CameraInfo of this image, if known.
-        camera: the pinhole camera made of it.
+        calibrated: the camera, if known.
         classes: what the labels mean.
         shown_depth: metres at the ends of the engine's depth colours.
         settings: the parameters that hold for this frame.
@@ -64,8 +63,7 @@ class Answer:
     header: Any
     rgb: NDArray[np.uint8]
     view: View
-    info: Any | None
-    camera: CameraModel | None
+    calibrated: Calibrated | None
     classes: LabelSet
     shown_depth: tuple[float, float]
     settings: Settings
@@ -74,12 +72,6 @@ class Answer:
     def mask(self) -> NDArray[np.uint8]:
         """The labels, UNLABELLED where the network is less sure than the parameter min_confidence."""
         return self.view.mask(self.settings.min_confidence)
-
-    @cached_property
-    def camera_info(self) -> CameraInfo:
-        """The CameraInfo of every output of the image's size."""
-        height, width = self.view.labels.shape
-        return fill_camera_info(CameraInfo(), self.info, self.header, width, height)
 
 
 class Outputs:
@@ -115,21 +107,20 @@ class Outputs:
 
     def publish(self, answer: Answer, wanted: list[str]) -> list[str]:
         """Sends the `wanted` outputs of one frame; returns those of them that there is no CameraInfo for."""
-        missing = []
-        beside: list[Future[None]] = []
+        missing = [name for name in wanted if answer.calibrated is None and name in _NEEDS_CAMERA]
         with self._changing:
+            sent = [name for name in wanted if name in self._publishers and name not in missing]
+            rest = [self._outgoing(name, answer) for name in sent if name not in _OF_DEPTH]
+            if len(rest) == len(sent):
+                _send(rest)
+                return missing
+            # To limit and send depth takes as long as everything else together: the rest is another core's work. It is
+            # made ready here, since only one thread runs Python at a time, and sending hardly needs any.
+            beside = self._beside.submit(_send, rest)
             try:
-                for name in sorted(wanted, key=lambda one: one != _LARGEST):
-                    if answer.camera is None and name in _NEEDS_CAMERA:
-                        missing.append(name)
-                    elif name == _LARGEST and name in self._publishers:
-                        # It takes as long as all others together: another core's work.
-                        beside.append(self._beside.submit(self._publish, name, answer))
-                    elif name in self._publishers:
-                        self._publish(name, answer)
-            finally:
-                for one in beside:  # also because the array is to be left alone until then
-                    one.result()
+                _send(self._outgoing(name, answer) for name in sent if name in _OF_DEPTH)
+            finally:  # also because the arrays are to be left alone until then
+                beside.result()
         return missing
 
     def publish_labels(self, classes: LabelSet, min_confidence: float) -> None:
@@ -162,33 +153,40 @@ class Outputs:
             publisher.on_activate(None)
         return publisher
 
-    def _publish(self, name: str, answer: Answer) -> None:
-        publish(self._publishers[name], self._message(name, answer))
+    def _outgoing(self, name: str, answer: Answer) -> Outgoing:
+        publisher, header, calibrated = self._publishers[name], answer.header, answer.calibrated
+        if name == "depth/image" and answer.settings.depth_encoding == "16UC1":
+            return image(publisher, depth_to_millimetres(answer.view.depth), "16UC1", header)
+        if name in _IMAGES:
+            array_of, encoding = _IMAGES[name]
+            return image(publisher, array_of(answer), encoding, header)
+        assert calibrated is not None, "`publish` leaves it out without a camera"
+        if name != "points":
+            return calibrated.output_info.outgoing(publisher, header.stamp)
+        view, camera = answer.view, calibrated.model
+        points = PointCloud2()
+        fill_points(points, view.depth, answer.rgb, answer.mask, view.confidence, camera, PointField, header)
+        return ThroughRclpy(publisher, points)
 
-    def _message(self, name: str, answer: Answer) -> Any:
-        header, settings, camera = answer.header, answer.settings, answer.camera
-        if name in ("depth/camera_info", "segmentation/camera_info"):
-            return answer.camera_info
-        if name == "depth/image":
-            if settings.depth_encoding == "16UC1":
-                return fill_image(Image(), depth_to_millimetres(answer.view.depth), "16UC1", header)
-            return fill_image(Image(), answer.view.depth, "32FC1", header)
-        if name == "segmentation/mask":
-            return fill_image(Image(), answer.mask, "mono8", header)
-        if name == "segmentation/confidence":
-            return fill_image(Image(), answer.view.confidence, "mono8", header)
-        if name == "segmentation/color":
-            return fill_image(Image(), colorize_labels(answer.mask, _palette(answer.classes)), "rgb8", header)
-        if name == "depth/color":
-            colors = colorize_depth(answer.view.depth, *settings.depth_colors(answer.shown_depth))
-            return fill_image(Image(), colors, "rgb8", header)
-        assert name == "points" and camera is not None, "`publish` leaves it out without a camera"
-        view = answer.view
-        return fill_points(
-            PointCloud2(), view.depth, answer.rgb, answer.mask, view.confidence, camera, PointField, header
-        )
+
+def _send(messages: Iterable[Outgoing]) -> None:
+    for message in messages:
+        message.send()
+
+
+def _depth_colors(answer: Answer) -> NDArray[np.uint8]:
+    return colorize_depth(answer.view.depth, *answer.settings.depth_colors(answer.shown_depth))
 
 
 @lru_cache(maxsize=4)
 def _palette(classes: LabelSet) -> NDArray[np.uint8]:
     return classes.palette()
+
+
+_IMAGES: dict[str, tuple[Callable[[Answer], NDArray[Any]], str]] = {
+    "depth/image": (lambda answer: answer.view.depth, "32FC1"),
+    "depth/color": (_depth_colors, "rgb8"),
+    "segmentation/mask": (lambda answer: answer.mask, "mono8"),
+    "segmentation/confidence": (lambda answer: answer.view.confidence, "mono8"),
+    "segmentation/color": (lambda answer: colorize_labels(answer.mask, _palette(answer.classes)), "rgb8"),
+}

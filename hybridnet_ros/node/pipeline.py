@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hybridnet_ros.engine import Engine
 from hybridnet_ros.engine.perception import View, perceive_batch
 from hybridnet_ros.messages import MessageError, to_rgb
+from hybridnet_ros.node.calibration import Calibrated
 from hybridnet_ros.node.camera import Camera
 from hybridnet_ros.node.frame import Frame, age_ms
 from hybridnet_ros.node.health import Drop
@@ -21,7 +22,6 @@ from hybridnet_ros.node.outputs import Answer
 from hybridnet_ros.node.parameters import Settings
 from hybridnet_ros.node.troubles import Level
 from hybridnet_ros.node.worker import Batching
-from hybridnet_ros.scene.camera import CameraModel
 
 GPU_BATCH = 8
 _REPEAT_S = 5.0
@@ -44,8 +44,7 @@ class _Decoded:
     camera: Camera
     wanted: list[str]
     rgb: NDArray[np.uint8]
-    info: Any | None
-    model: CameraModel | None
+    calibrated: Calibrated | None
 
 
 class Pipeline:
@@ -120,8 +119,8 @@ class Pipeline:
             frame.decoded_ns = time.monotonic_ns()
             assert camera.calibration is not None, "made with the inputs, before the first frame"
             height, width = rgb.shape[:2]
-            info, model = camera.calibration.camera(frame.message.header, width, height, engine.manifest.fx)
-            return _Decoded(frame, camera, wanted, rgb, info, model)
+            calibrated = camera.calibration.camera(frame.message.header, width, height, engine.manifest.fx)
+            return _Decoded(frame, camera, wanted, rgb, calibrated)
         except MessageError as error:
             camera.health.trouble("image", Level.WARN, f"bad image: {error}")
             self._warn(camera, "bad image", f"image dropped: {error}")
@@ -135,7 +134,7 @@ class Pipeline:
             views = perceive_batch(
                 engine,
                 [one.rgb for one in batch],
-                [one.model.fx if one.model else None for one in batch],
+                [one.calibrated.model.fx if one.calibrated else None for one in batch],
                 settings.min_depth,
                 settings.max_depth,
             )
@@ -166,7 +165,7 @@ class Pipeline:
     def _publish(self, one: _Decoded, view: View, engine: Engine, settings: Settings) -> None:
         frame, camera, header = one.frame, one.camera, one.frame.message.header
         manifest = engine.manifest
-        answer = Answer(header, one.rgb, view, one.info, one.model, manifest.labels, manifest.shown_depth, settings)
+        answer = Answer(header, one.rgb, view, one.calibrated, manifest.labels, manifest.shown_depth, settings)
         missing = camera.outputs.publish(answer, one.wanted)
         if missing:
             self._say_once(camera, f"not published without CameraInfo: {', '.join(missing)}")

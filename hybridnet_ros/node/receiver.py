@@ -90,7 +90,7 @@ class Receiver:
                 taken = take(subscription)
                 if taken is None:
                     return
-                on_message(*taken)
+                on_message(taken.message, taken.number)
             except Exception as error:  # whatever goes wrong costs this message, not the camera
                 self._log.warning(f"a message on {subscription.topic_name} is lost: {error}", throttle_duration_sec=5.0)
                 return

@@ -5,7 +5,7 @@
 It says `ready` once everything listened to is published. To each line `take` on its standard input it answers with one
 line of JSON, {"arrivals": {topic: [[stamp_ns, published_ns, arrived_ns], ...]}, "status": ...}: the messages since the
 last `take`, and what --node last said of its health. Both times are the middleware's: the moment at which the
-publisher handed the serialised message over, and the one at which it had arrived whole in this process. So they cost
+publisher handed the message over, and the one at which it had arrived whole in this process. So they cost
 nothing, hold for any publisher alike, and leave out what a subscriber then does with a message.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import select
-import struct
 import sys
 import time
 from typing import Any
@@ -27,17 +26,17 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from hybridnet_ros.node.direct_images import take
 from hybridnet_ros.node.process import keep_image_memory
 
 KINDS = {kind.__name__: kind for kind in (Image, CameraInfo, CompressedImage)}
 
-_LITTLE_STAMP, _BIG_STAMP = struct.Struct("<4xiI"), struct.Struct(">4xiI")  # a header's stamp in CDR
 _DEPTH = 30  # more than come in one period
 _PERIOD_S = 0.02
 
 
 class Stopwatch:
-    """Subscribes to topics, without turning the messages into Python objects.
+    """Subscribes to topics.
 
     No executor: it would cost as much time as the node that is measured. What came is taken a few dozen times a second;
     the times of arrival are noted by the middleware all the same.
@@ -61,11 +60,10 @@ class Stopwatch:
     def collect(self) -> None:
         """Notes what came."""
         for topic, subscription in self._subscriptions.items():
-            while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
-                message, info = taken
-                seconds, nanoseconds = (_LITTLE_STAMP if message[1] & 1 else _BIG_STAMP).unpack_from(message)
-                stamp_ns = seconds * 1_000_000_000 + nanoseconds
-                self._arrivals[topic].append((stamp_ns, info["source_timestamp"], info["received_timestamp"]))
+            while (taken := take(subscription)) is not None:
+                stamp = taken.message.header.stamp
+                stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+                self._arrivals[topic].append((stamp_ns, taken.sent_ns, taken.arrived_ns))
         while (taken := self._diagnostics.handle.take_message(DiagnosticArray, False)) is not None:
             self._note(taken[0])
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from hybridnet_ros.engine import open_engine
+from hybridnet_ros.engine import open_engine, perception
 from hybridnet_ros.engine.perception import perceive, perceive_batch
+from hybridnet_ros.scene.depth import limit_depth
 from tiny import write_tiny_engine
 
 
@@ -31,3 +33,19 @@ def test_a_batch_gives_what_each_picture_gives_alone(name: str, tmp_path: Path) 
         np.testing.assert_array_equal(perceive(engine, pictures[1], None, 0.0, 1e9).labels, plain.labels[0])
         finite = np.isfinite(together[1].depth)
         np.testing.assert_array_equal(together[1].depth[finite], plain.depth[0][finite])
+
+
+def test_depth_is_limited_once_and_only_if_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited: list[int] = []
+
+    def limit(depth: NDArray[np.float32], *limits: object) -> NDArray[np.float32]:
+        limited.append(depth.size)
+        return limit_depth(depth, *limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(perception, "limit_depth", limit)
+    with open_engine(write_tiny_engine(tmp_path)) as engine:
+        view = perceive(engine, np.zeros((64, 96, 3), np.uint8), None, 1e3, 1e4)
+    assert (view.mask(0.0).shape, limited) == ((64, 96), [])
+    assert np.all(view.depth == -np.inf)
+    assert np.all(view.depth == -np.inf)
+    assert limited == [64 * 96]

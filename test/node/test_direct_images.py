@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rclpy.node import Node
@@ -16,7 +18,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from hybridnet_ros.messages import fill_image
+from hybridnet_ros.messages import MessageError, fill_image
 from hybridnet_ros.node import direct_images
 from hybridnet_ros.node.receiver import NotForExecutor, Receiver
 from ros_testing import wait_until
@@ -27,6 +29,14 @@ FIELDS = st.fixed_dictionaries(
     {"height": UINT32, "width": UINT32, "encoding": TEXT, "is_bigendian": st.integers(0, 255), "step": UINT32,
      "data": st.binary(max_size=70_000)}
 )  # fmt: skip
+
+
+ARRAYS = {
+    "32FC1": np.linspace(-1, 90, 12, dtype=np.float32).reshape(3, 4),
+    "16UC1": np.arange(12, dtype=np.uint16).reshape(3, 4),
+    "mono8": np.arange(12, dtype=np.uint8).reshape(3, 4),
+    "rgb8": np.arange(72, dtype=np.uint8).reshape(3, 8, 3)[:, ::2],
+}
 
 
 class Road:
@@ -42,7 +52,7 @@ class Road:
     def arrived(self) -> tuple[bytes, Any]:
         """The next message: as rclpy gives its bytes, and as we give it."""
         theirs = wait_until(lambda: self.theirs.handle.take_message(Image, True), "the image for rclpy")
-        return bytes(theirs[0]), wait_until(lambda: direct_images.take(self.ours), "the image for us")[0]
+        return bytes(theirs[0]), wait_until(lambda: direct_images.take(self.ours), "the image for us").message
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +83,57 @@ def test_arrays_are_sent_as_they_are_and_keep_their_memory(road: Road) -> None:
     arrays = [np.random.default_rng(number).random((48, 64), np.float32) for number in range(4)]
     taken = []
     for array in arrays:
-        direct_images.publish(road.publisher, fill_image(Image(), array, "32FC1"))
+        direct_images.image(road.publisher, array, "32FC1", Header()).send()
         taken.append(road.arrived()[1])
     for array, message in zip(arrays, taken, strict=True):
         np.testing.assert_array_equal(np.asarray(message.data).view(np.float32).reshape(array.shape), array)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(frame_id=TEXT, sec=st.integers(-(2**31), 2**31 - 1), nanosec=UINT32, encoding=st.sampled_from(sorted(ARRAYS)))
+def test_arrays_go_as_the_message_made_of_them(
+    road: Road, frame_id: str, sec: int, nanosec: int, encoding: str
+) -> None:
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = sec, nanosec
+    direct_images.image(road.publisher, ARRAYS[encoding], encoding, header).send()
+    expected = serialize_message(fill_image(Image(), ARRAYS[encoding], encoding, header))
+    assert deserialize_message(road.arrived()[0], Image) == deserialize_message(expected, Image)
+
+
+def test_an_array_that_does_not_fit_its_encoding_is_refused(road: Road) -> None:
+    with pytest.raises(MessageError, match="mono8"):
+        direct_images.image(road.publisher, np.zeros((3, 4), np.float32), "mono8", Header())
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_kept_message_goes_out_with_each_stamp(
+    context: rclpy.Context, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    if not direct:
+        monkeypatch.setattr(direct_images, "_direct", lambda: None)
+    node = Node("keeping", context=context)
+    publisher = node.create_publisher(CameraInfo, "kept", 10)
+    subscription = node.create_subscription(CameraInfo, "kept", lambda message: None, 10)
+    wait_until(lambda: publisher.get_subscription_count() == 1, "the subscription")
+    info = CameraInfo(header=Header(frame_id="left"), width=64, height=48, distortion_model="plumb_bob", d=[0.1, -0.2])
+    info.k[0] = info.k[4] = 50.0
+    expected = deserialize_message(serialize_message(info), CameraInfo)
+    kept = direct_images.KeptMessage(info)
+    for stamp in (Time(sec=1, nanosec=2), Time(), Time(sec=-5, nanosec=999_999_999)):
+        kept.outgoing(publisher, stamp).send()
+        expected.header.stamp = stamp
+        taken = wait_until(lambda: direct_images.take(subscription), "the message")
+        assert serialize_message(taken.message) == serialize_message(expected)
+    node.destroy_node()
+
+
+def test_times_are_those_of_sending_and_arriving(road: Road) -> None:
+    before = time.time_ns()
+    direct_images.image(road.publisher, ARRAYS["mono8"], "mono8", Header()).send()
+    taken = wait_until(lambda: direct_images.take(road.ours), "the image")
+    wait_until(lambda: road.theirs.handle.take_message(Image, True), "the image for rclpy")
+    assert before <= taken.sent_ns <= taken.arrived_ns <= time.time_ns()
 
 
 def test_messages_are_numbered(road: Road) -> None:
@@ -84,7 +141,7 @@ def test_messages_are_numbered(road: Road) -> None:
     for _ in range(3):
         road.publisher.publish(Image())
         taken = wait_until(lambda: direct_images.take(road.ours), "the image")
-        numbers.append(taken[1])
+        numbers.append(taken.number)
         wait_until(lambda: road.theirs.handle.take_message(Image, True), "the image for rclpy")
     assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
     assert direct_images.take(road.ours) is None

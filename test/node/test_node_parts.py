@@ -153,9 +153,9 @@ def test_the_first_image_of_another_size_waits_for_its_own_camera_info() -> None
     calibration = Calibration(cast(Any, inputs), infos, Health(), log=None)
 
     def fx(sec: int, width: int, height: int) -> float:
-        model = calibration.camera(info(sec).header, width, height, training_fx=1.0)[1]
-        assert model is not None
-        return model.fx
+        camera = calibration.camera(info(sec).header, width, height, training_fx=1.0)
+        assert camera is not None
+        return camera.model.fx
 
     infos.add(calibrated(1, 1280, 720, 900.0))
     assert fx(1, 1280, 720) == 900
@@ -165,6 +165,29 @@ def test_the_first_image_of_another_size_waits_for_its_own_camera_info() -> None
     assert fx(3, 640, 360) == 900, "of the same size: the one before stands in at once"
     # The image before has none of its own, so that there is nothing to wait for: taken as resized.
     assert fx(4, 320, 180) == 450
+
+
+def test_a_camera_is_made_anew_only_when_its_camera_info_says_something_else() -> None:
+    inputs = SimpleNamespace(camera_info_published=lambda: True, topics={RAW: "/image_raw"}, info_topic="/camera_info")
+    infos, health = CameraInfos(), Health()
+    calibration = Calibration(cast(Any, inputs), infos, health, log=SimpleNamespace(warning=print, info=print))
+
+    def camera(message: CameraInfo, width: int = 640, frame_id: str = "camera") -> Any:
+        infos.add(message)
+        header = info(message.header.stamp.sec, frame_id).header
+        return calibration.camera(header, width, width // 2, training_fx=1.0)
+
+    first = camera(calibrated(1, 640, 320, 500.0))
+    assert first.model.fx == 500
+    assert camera(calibrated(2, 640, 320, 500.0)) is first
+    assert camera(calibrated(3, 640, 320, 510.0)).model.fx == 510
+    assert camera(calibrated(4, 640, 320, 510.0), width=320).model.fx == 255
+    assert camera(calibrated(5, 640, 320, 510.0), width=320, frame_id="left").frame_id == "left"
+    assert camera(calibrated(6, 640, 320, 0.0)) is None, "not calibrated any more"
+    assert health.has_trouble("camera_info")
+    assert camera(calibrated(7, 640, 320, 500.0)).model.fx == 500
+    assert not health.has_trouble("camera_info")
+    assert dict(health.values())["frames with an unusable CameraInfo"] == "1"
 
 
 def test_an_image_that_comes_on_both_transports_is_answered_once(engine: Path) -> None:

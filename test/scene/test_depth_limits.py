@@ -38,6 +38,22 @@ def test_what_is_finite_after_limiting_is_in_range_and_unchanged(depth):
     np.testing.assert_array_equal(np.isnan(limited), np.isnan(depth))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from(["all", "part", "none"]), st.booleans())
+def test_large_images_are_limited_as_pixel_by_pixel(seed, step, sky, holes):
+    """Of several strips, some all in range, of one class, or with holes; and of rows that are not packed."""
+    random = np.random.default_rng(seed)
+    depth = random.uniform(-1, 100, (700, 900)).astype(np.float32)
+    depth[:300] = random.uniform(1, 80, (300, 900))
+    if holes:
+        depth[random.random(depth.shape) < 0.01] = NAN
+    labels = random.integers(0, 9, depth.shape, np.uint8)
+    labels[:400] = {"all": 2, "part": labels[:400], "none": 7}[sky]
+    depth, labels = depth[::, ::step], labels[::, ::step]
+    beyond = np.isin(labels, (2, 8)) & ~np.isnan(depth)
+    expected = np.where(beyond | (depth > 80), INF, np.where(depth < 1, -INF, depth))
+    np.testing.assert_array_equal(limit_depth(depth, 1.0, 80.0, labels, beyond=(2, 8)), expected)
+
+
 def test_millimetres_are_rounded_and_zero_where_invalid():
     depth = np.array([1.0, 1.2344, 1.2346, 65.535, 65.536, 1e9, -1.0, NAN, INF, -INF, 0.0], np.float32)
     millimetres = depth_to_millimetres(depth)

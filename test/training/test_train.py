@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from hybridnet_ros.engine import load_manifest, open_engine
 from training import evaluate, export, parity, train
+from training import trainer as trainer_module
 from training.config import ConfigError
 from training.evaluate import load_weights
 from training.networks.depthwise import depthwise_in_float32
@@ -278,12 +279,19 @@ def test_an_engine_reports_on_other_data_and_of_other_weights_where_the_run_says
     }["abs_rel"]
 
 
-def test_a_trainer_on_a_cpu_keeps_depthwise_convolutions_in_float32(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_cpus_keep_depthwise_convolutions_in_float32_and_all_of_it_where_they_lack_bfloat16(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr(trainer_module, "computes_bfloat16", lambda device: has_bfloat16)
     run = RunFolder.create(tmp_path / "run", small_config(tmp_path / "small.yaml", amp=True))
     trainer = train.Trainer(run, data, torch.device("cpu"))
     kinds = {type(layer) for layer in trainer.network.modules() if getattr(layer, "groups", 1) > 1}
-    assert {kind.__module__ for kind in kinds} == {depthwise_in_float32.__module__}
+    assert ({kind.__module__ for kind in kinds} == {depthwise_in_float32.__module__}) is has_bfloat16
+    dtypes = set()
+    trainer.network.features.register_forward_hook(lambda block, images, maps: dtypes.update(one.dtype for one in maps))
     assert torch.isfinite(trainer.train_step(next(trainer.batches()))["total"])
+    assert (torch.bfloat16 in dtypes) is has_bfloat16
 
 
 def test_the_exported_graph_keeps_to_what_tensorrt_takes(engines: Path) -> None:

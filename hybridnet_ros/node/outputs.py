@@ -43,7 +43,8 @@ _TYPES: dict[str, Any] = {
 }
 _NEEDS_CAMERA = ("depth/camera_info", "segmentation/camera_info", "points")
 _LABEL_INFO = "segmentation/label_info"
-_OF_DEPTH = ("depth/image", "depth/color", "points")
+_READY = ("depth/camera_info", "segmentation/mask", "segmentation/confidence", "segmentation/camera_info")
+"""Outputs that are sent as the network leaves them; the others are made first: depth limited, pictures coloured."""
 
 
 @dataclass
@@ -110,15 +111,15 @@ class Outputs:
         missing = [name for name in wanted if answer.calibrated is None and name in _NEEDS_CAMERA]
         with self._changing:
             sent = [name for name in wanted if name in self._publishers and name not in missing]
-            rest = [self._outgoing(name, answer) for name in sent if name not in _OF_DEPTH]
-            if len(rest) == len(sent):
-                _send(rest)
+            ready = [self._outgoing(name, answer) for name in sent if name in _READY]
+            if len(ready) == len(sent):
+                _send(ready)
                 return missing
-            # To limit and send depth takes as long as everything else together: the rest is another core's work. It is
-            # made ready here, since only one thread runs Python at a time, and sending hardly needs any.
-            beside = self._beside.submit(_send, rest)
+            # To limit and send depth takes as long as to send these: another core's work. What little Python they need
+            # is done here, since only one thread runs it at a time.
+            beside = self._beside.submit(_send, ready)
             try:
-                _send(self._outgoing(name, answer) for name in sent if name in _OF_DEPTH)
+                _send(self._outgoing(name, answer) for name in sent if name not in _READY)
             finally:  # also because the arrays are to be left alone until then
                 beside.result()
         return missing

@@ -212,13 +212,14 @@ def load_weights(run: RunFolder, weights: str) -> tuple[HybridNet, Trained]:
     Raises:
         ConfigError: the run has none yet.
     """
-    network = run.load_best()
-    step = max(run.metrics(), key=score)["step"]
-    if weights != "best":
+    if weights == "best":
+        network = run.load_best()
+        step = max(run.metrics(), key=score)["step"]
+    else:  # of a run that has not been validated, too
         state = run.load_state()
         average = {name.removeprefix("module."): value for name, value in state["average"].items()}
         average.pop("n_averaged", None)  # of torch's AveragedModel, not of the network
-        network.load_state_dict(average if weights == "average" else state["network"])
+        network = run.network_of(average if weights == "average" else state["network"])
         step = state["step"]
     return network, Trained(run.config, weights, step, weights_sha256(run, weights), run.environment())
 

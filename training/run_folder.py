@@ -151,8 +151,12 @@ class RunFolder:
         path = self.weights_file("best")
         if not path.is_file():
             raise ConfigError(f"{self.path} has no best.safetensors: the run has not been validated yet")
+        return self.network_of(load_file(path))
+
+    def network_of(self, weights: dict[str, Tensor]) -> HybridNet:
+        """The network with these weights, on the CPU, in evaluation mode."""
         network = build_network(self.config.network, len(self.labels), self.config.data.crop)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(weights)
         return network.eval()
 
     def append_metrics(self, record: dict[str, Any]) -> None:

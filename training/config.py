@@ -138,7 +138,6 @@ class WeightedLossConfig(_Model):
     depth_loss: Literal["silog", "berhu"] = "silog"
     variance_focus: Annotated[float, Field(ge=0, le=1)] = 0.85  # lambda of SILog
     global_depth: Annotated[float, Field(ge=0)] = 0.5  # the same depth loss on the global branch's own map
-    metres: Annotated[float, Field(ge=0)] = 0.0  # mean squared error in metres, where far things count most
     gradient: Annotated[float, Field(ge=0)] = 0.5  # multi-scale gradients of log depth
     depth_layers: Annotated[float, Field(ge=0)] = 1.0  # cross-entropy of depth layers, of networks that have them
     uncertainty: bool = False  # the weights of the two tasks are learnt (Kendall 2018), on top of those above

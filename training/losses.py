@@ -149,16 +149,6 @@ def berhu_loss(prediction: Tensor, truth: Tensor, valid: Tensor, count: Tensor |
     return torch.where(difference <= c, difference, beyond).mul(valid).sum() / count.clamp(min=1)
 
 
-def metres_loss(prediction: Tensor, truth: Tensor, valid: Tensor, count: Tensor | None = None) -> Tensor:
-    """Mean of (e^prediction - e^truth)^2 over valid pixels, whose root is RMSE in metres; zero where there is none.
-
-    Losses of log depth aim lower: of what may be near or far, RMSE wants the mean depth, and they the geometric one.
-    """
-    difference = torch.where(valid, torch.exp(prediction) - torch.exp(truth), torch.zeros_like(prediction))
-    count = valid.sum() if count is None else count
-    return difference.square().sum() / count.clamp(min=1)
-
-
 def gradient_loss(prediction: Tensor, truth: Tensor, valid: Tensor, counts: Tensor | None = None) -> Tensor:
     """Mean absolute difference of the gradients of log depth at steps of 1, 2, 4, 8 pixels (Li and Snavely 2018).
 

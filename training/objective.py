@@ -14,7 +14,6 @@ from training.losses import (
     label_loss,
     labelled,
     layers_loss,
-    metres_loss,
     normalised_euclidean_loss,
     ohem_loss,
     silog_loss,
@@ -103,9 +102,6 @@ class WeightedObjective(Objective):
             parts["depth"] = self._depth_loss(final, truth, valid, whole)
             parts["gradient"] = gradient_loss(final, truth, valid, whole.grid)
             depth_total = config.depth * (parts["depth"] + config.gradient * parts["gradient"])
-            if config.metres > 0:
-                parts["metres"] = metres_loss(final, truth, valid, whole.grid[0])
-                depth_total = depth_total + config.metres * parts["metres"]
             if output.global_depth is not None:
                 coarse = self.code.to_log(at_half(output.global_depth, depth))[:, 0]
                 parts["global_depth"] = self._depth_loss(coarse, truth, valid, whole)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import class_weights, gradient_loss, label_loss, metres_loss, silog_loss
+from training.losses import class_weights, gradient_loss, label_loss, silog_loss
 
 
 def test_label_loss_is_the_mean_over_labelled_pixels() -> None:
@@ -43,14 +43,6 @@ def test_silog_is_the_formula_an_image_at_a_time() -> None:
         expected.append(np.sqrt(np.mean(d**2) - 0.85 * np.mean(d) ** 2 + 1e-6))
     found = silog_loss(torch.tensor(prediction), torch.tensor(truth), torch.tensor(valid), 0.85)
     assert found.item() == pytest.approx(np.mean(expected))
-
-
-def test_metres_loss_is_the_square_of_rmse() -> None:
-    truth = torch.tensor([[[1.0, 4.0, 10.0, 1.0]]])
-    valid = torch.tensor([[[True, True, True, False]]])
-    prediction = torch.tensor([[[1.5, 3.0, 8.0, 50.0]]])
-    assert metres_loss(prediction.log(), truth.log(), valid).item() == pytest.approx((0.25 + 1 + 4) / 3)
-    assert metres_loss(prediction.log(), truth.log(), torch.zeros_like(valid)) == 0
 
 
 def test_gradient_loss_sees_edges_not_offsets() -> None:

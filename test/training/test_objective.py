@@ -131,7 +131,6 @@ def objectives() -> list[tuple[str, Objective]]:
         "weighted": WeightedLossConfig(),
         "ohem": WeightedLossConfig(label_loss="ohem"),
         "berhu": WeightedLossConfig(depth_loss="berhu"),
-        "metres": WeightedLossConfig(metres=0.5),
         "uncertainty": WeightedLossConfig(uncertainty=True),
         "paper": PaperLossConfig(kind="paper"),
     }
@@ -182,7 +181,7 @@ def test_parts_of_a_batch_add_up_to_its_loss(name: str, objective: Objective) ->
         )
         for i in range(2)
     ]
-    exact = {"labels", "depth", "normalised_depth", "gradient", "metres", "global_depth", "layers", "total"}
+    exact = {"labels", "depth", "normalised_depth", "gradient", "global_depth", "layers", "total"}
     exact -= {"ohem": {"labels", "total"}, "berhu": {"depth", "global_depth", "total"}}.get(name, set())
     assert exact & set(whole)
     for part in exact & set(whole):
@@ -191,10 +190,9 @@ def test_parts_of_a_batch_add_up_to_its_loss(name: str, objective: Objective) ->
 
 def test_weights_make_the_total() -> None:
     labels, depth = torch.randint(0, 5, (2, 32, 48), dtype=torch.uint8), torch.rand(2, 32, 48) * 50 + 1
-    config = WeightedLossConfig(labels=2.0, depth=3.0, global_depth=0.25, gradient=0.1, metres=0.2)
+    config = WeightedLossConfig(labels=2.0, depth=3.0, global_depth=0.25, gradient=0.1)
     parts = build_objective(config, network())(drawn_output(False), labels, depth)
     expected = 2 * parts["labels"] + 3 * (parts["depth"] + 0.1 * parts["gradient"]) + 0.25 * parts["global_depth"]
-    expected += 0.2 * parts["metres"]
     torch.testing.assert_close(parts["total"], expected)
 
 

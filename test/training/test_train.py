@@ -262,6 +262,8 @@ def test_an_engine_reports_on_other_data_and_of_other_weights_where_the_run_says
         "depth": {"kind": "kitti", "path": "kitti", "about": "kept for the end, too", "cap": 4},
     }
     (run / "config.yaml").write_text(yaml.safe_dump(values))
+    for name in ("best.safetensors", "metrics.jsonl"):  # as if it had been stopped before its first validation
+        (run / name).unlink()
     for weights in ("average", "last"):
         output = tmp_path / weights
         assert export.main([str(run), "--data", str(data), "--output", str(output), "--weights", weights]) == 0

@@ -57,7 +57,7 @@ class Camera:
         self.health.start_afresh()
 
         def on_frame(frame: Frame) -> None:
-            """Called in the executor thread for each image."""
+            """Called in the thread that receives, for each image."""
             self.health.received(frame)
             stamp = frame.message.header.stamp
             self._unstamped = stamp.sec == 0 and stamp.nanosec == 0

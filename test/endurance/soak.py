@@ -29,7 +29,7 @@ from peers import Peer
 from ros_testing import NodeProcess, wait_until
 
 _NAMESPACE = "/soak"
-_TOPICS = ("depth/image", "segmentation/mask", "segmentation/confidence")
+_TOPICS = ("segmentation/mask", "segmentation/confidence", "depth/image")  # depth comes last
 _SAMPLE_S = 5.0
 _STAMP = struct.Struct("<4xiI")  # of a message in CDR, little endian
 

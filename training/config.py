@@ -185,9 +185,8 @@ class OptimiserConfig(_Model):
     average_from: Annotated[int, Field(ge=0)] | None = None  # from this step on, all steps count alike in the average
     # The blocks that learn, null: all. The others stay as --init gave them, to the last bit: labels learn, depth stays.
     learn: Annotated[list[Block], Field(min_length=1)] | None = None
-    amp: bool = (
-        True  # bfloat16 autocast, but for CPUs without instructions for it: they take four times as long with it
-    )
+    # bfloat16 autocast, but on CPUs without instructions for it, which take four times as long with it than without.
+    amp: bool = True
 
     @model_validator(mode="after")
     def _averaged(self) -> "OptimiserConfig":

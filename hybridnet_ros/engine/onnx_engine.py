@@ -123,7 +123,7 @@ def _session(onnx: bytes, threads: int, providers: list[str]) -> ort.InferenceSe
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # x86 processors without 8-bit instructions (VNNI) add up products of 8 bits in 16, which overflow without a word:
-    # of the driving network in 8 bits, depth was 9 % off in place of 3. There it is computed exactly, a third slower.
+    # of the driving network in 8 bits, depth was 9 % off in place of 3. There it is computed exactly, and slower.
     options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(onnx, options, providers=providers)
 

@@ -238,6 +238,8 @@ class PerceptionNode(LifecycleNode):
             self._keeper.serve(sizes, min(len(self._cameras), self._settings.max_batch or GPU_BATCH))
 
     def _publish_diagnostics(self) -> None:
+        for camera in self._cameras.values():
+            camera.watch()  # or the first answers of a camera whose clock is apart would be judged by their age
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = statuses(

@@ -37,6 +37,7 @@ def test_an_inference_that_raises_costs_its_frame(start_node: StartNode, make_ro
         assert int(after[what]) - int(before[what]) == more
     assert "frame failed: EngineError: ONNX Runtime failed" in node.log()
     assert robot.state() == "active", "never two failures in a row"
+    assert not any("ms old" in one.message for one in robot.diagnostics), "stamps of the past say nothing of the age"
 
     def given_up() -> bool:
         robot.send(gray(RAISES))

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from hybridnet_ros.memory import keep_all_memory
 from training.config import ConfigError, WeightedLossConfig
 from training.data.loader_worker import keep_out_of_the_way
 from training.data.mixture import Draws, Mixture
@@ -69,7 +70,12 @@ class Trainer:
     """
 
     def __init__(self, run: RunFolder, data: Path, device: torch.device, processes: Processes | None = None) -> None:
-        """Build the network; pretrained weights are read from the data folder."""
+        """Build the network; pretrained weights are read from the data folder.
+
+        On a CPU the process keeps the memory that its tensors freed, from now on.
+        """
+        if device.type == "cpu":
+            keep_all_memory()
         config = run.config
         self.run, self.config, self.data, self.device = run, config, data, device
         self.processes = processes or Processes(device)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from hybridnet_ros.demo.recording import read_messages
+from hybridnet_ros.memory import keep_image_memory
 from hybridnet_ros.messages.layout import set_data
 from hybridnet_ros.node.player import Camera, NobodyListens, say
-from hybridnet_ros.node.process import keep_image_memory
 from hybridnet_ros.node.resized import image_kind, resized
 from hybridnet_ros.offline.bag import BagError
 

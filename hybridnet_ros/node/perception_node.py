@@ -18,6 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hybridnet_ros.memory import keep_image_memory
 from hybridnet_ros.node import process
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit code."""
     process.open_standard_streams()
     stop = process.StopRequest()
-    process.keep_image_memory()
+    keep_image_memory()
     process.hand_over_quickly()
     # ROS, OpenCV and ONNX Runtime take a second to import: only now, so that a Ctrl-C in that second ends cleanly too.
     from rclpy.utilities import remove_ros_args

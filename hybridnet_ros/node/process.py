@@ -1,8 +1,7 @@
-"""What the process needs before its first message: memory that stays, a DDS profile that fits images, clean signals."""
+"""What the process needs before its first message: a DDS profile that fits images, clean signals."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -25,26 +24,10 @@ DDS_PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROF
 
 _SWITCH_INTERVAL_S = 0.0001
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
-_KEPT_FREE_MEMORY = 256 << 20
-
 SHARED_MEMORY = Path("/dev/shm")
 _PARTICIPANTS = 3  # that share it: the camera, this node, a consumer
 _PROFILES = {"fastdds.xml": 64 << 20, "fastdds_small.xml": 16 << 20}  # bytes of a segment in each, the largest first
 _OVERHEAD = 1.05  # of Fast DDS on top of a segment
-
-
-def keep_image_memory() -> bool:
-    """Makes malloc keep the memory of freed images; returns whether the C library took the settings.
-
-    By default glibc maps every block over 128 KiB afresh and gives it back when freed, so each image costs thousands of
-    page faults: about 5 ms for 1.4 MB, against 1.3 ms when the memory is used again.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl and macOS have no mallopt
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_MEMORY))
 
 
 def set_dds_profile(environment: MutableMapping[str, str], shared_memory: Path = SHARED_MEMORY) -> None:

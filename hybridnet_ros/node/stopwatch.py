@@ -26,8 +26,8 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from hybridnet_ros.memory import keep_image_memory
 from hybridnet_ros.node.direct_images import take
-from hybridnet_ros.node.process import keep_image_memory
 
 KINDS = {kind.__name__: kind for kind in (Image, CameraInfo, CompressedImage)}
 

@@ -23,7 +23,7 @@ from hybridnet_ros.node.health import Drop, Health, percentiles
 from hybridnet_ros.node.mailbox import Mailbox
 from hybridnet_ros.node.parameters import ParameterError, Settings, unknown_parameter, updated
 from hybridnet_ros.node.pipeline import Pipeline
-from hybridnet_ros.node.process import DDS_PROFILE_VARIABLES, keep_image_memory, set_dds_profile, shared_memory_warning
+from hybridnet_ros.node.process import DDS_PROFILE_VARIABLES, set_dds_profile, shared_memory_warning
 from hybridnet_ros.node.troubles import Level
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -292,10 +292,6 @@ def test_the_dds_profiles_differ_in_size_only() -> None:
     body = large[large.index("<dds") :]
     assert "<segment_size>67108864<" in body
     assert small[small.index("<dds") :] == body.replace("67108864", "16777216")
-
-
-def test_memory_settings_are_taken_by_this_c_library() -> None:
-    assert keep_image_memory()
 
 
 def test_the_gpu_is_on_diagnostics_where_it_can_be_read_and_absent_elsewhere() -> None:

@@ -75,15 +75,14 @@ class Camera:
         if self.inputs is not None:
             self.inputs.destroy()
             self.inputs = None
-        self.health.start_afresh()
 
     def watch(self) -> None:
-        """Notices missing images and clocks that are apart; to be called a few times a second."""
+        """Notices missing images, clocks that are apart and who hears us again; to be called a few times a second."""
+        for topic in qos.heard_again(self._node, self._unheard):
+            self.health.clear_trouble(f"QoS {topic}")
         if self.inputs is None:
             return
         self.inputs.watch(self._settings().image_timeout)
-        for topic in qos.heard_again(self._node, self._unheard):
-            self.health.clear_trouble(f"QoS {topic}")
         kind, text = self._clock_trouble()
         if not kind:
             if self.health.clear_trouble("clock"):
@@ -118,7 +117,8 @@ class Camera:
     def _on_incompatible_subscriber(self, topic: str, policy: str) -> None:
         text = f"a subscriber on {topic} cannot hear us: its QoS policy {policy} is incompatible with ours"
         self._unheard[topic] = time.monotonic()
-        if self.health.trouble(f"QoS {topic}", Level.WARN, text):
+        # The publishers live on when the node is deactivated, and the middleware says it of each subscriber once.
+        if self.health.trouble(f"QoS {topic}", Level.WARN, text, lasting=True):
             self._node.get_logger().warning(text)
 
 

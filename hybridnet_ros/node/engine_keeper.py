@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class EngineKeeper:
         self._on_changed = on_changed
         self._on_refused = on_refused
         self.running = self._newest = choice
+        self._choosing = threading.Lock()  # parameters are set in the executor's thread, plans are built in another
         self._builder = PlanBuilder(troubles, log, self._take_built)
         log.info(f"opening engine '{choice.engine}'")
         self.worker = Worker(choice.open)
@@ -93,11 +95,12 @@ class EngineKeeper:
 
     def change(self, choice: Choice) -> None:
         """Opens another engine in the background; the one that runs answers until it is open."""
-        if choice == self._newest:
-            return
-        self._newest = choice
-        self._log.info(f"opening engine '{choice.engine}'; '{self.running.engine}' answers until it is open")
-        self.worker.swap(choice.open, partial(self._on_done, choice))
+        with self._choosing:
+            if choice == self._newest:
+                return
+            self._newest = choice
+            self._log.info(f"opening engine '{choice.engine}'; '{self.running.engine}' answers until it is open")
+            self.worker.swap(choice.open, partial(self._on_done, choice))
 
     def serve(self, sizes: set[Size], batch: int) -> None:
         """Has a plan built if the parameters want TensorRT and there is none for images of one of these sizes.
@@ -123,9 +126,10 @@ class EngineKeeper:
 
     def _take_built(self, order: Order) -> None:
         """Called in the thread of the build."""
-        choice = self.running
-        if choice == self._newest and choice.builds and order.engine == choice.engine:
-            self.worker.swap(choice.open_built, partial(self._on_done, choice))
+        with self._choosing:
+            choice = self.running
+            if choice == self._newest and choice.builds and order.engine == choice.engine:
+                self.worker.swap(choice.open_built, partial(self._on_done, choice))
 
     def _on_done(self, choice: Choice, done: Future[Engine]) -> None:
         """Called in the thread of the new engine."""

@@ -12,9 +12,11 @@ from hybridnet_ros.node.frame import Frame
 from hybridnet_ros.node.troubles import Troubles
 
 STAGES = ("transport", "wait", "decode", "infer", "publish", "age")
+_BY_ROS_CLOCK = ("transport", "age")  # all others by the steady clock, which never jumps
 
 _RATE_WINDOW_S = 5.0
 _LATENCY_SAMPLES = 300  # 10 s at 30 Hz: old enough for a p99, young enough to follow a change
+_JUDGED_AGES_S = 10.0  # longer ago nothing is held against the node: at 1 Hz the samples are of five minutes
 
 
 class Drop(Enum):
@@ -82,6 +84,7 @@ class Health(Troubles):
         self._received = 0
         self._answered = 0
         self._dropped: Counter[Drop] = Counter()
+        self._ages_from_ns = 0
         self._start_windows()
 
     def _start_windows(self) -> None:
@@ -93,6 +96,7 @@ class Health(Troubles):
         self._output = RateMeter(self._clock)
         self._batches: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
         self._latencies: dict[str, deque[float]] = {stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES}
+        self._ages: deque[tuple[float, float]] = deque(maxlen=_LATENCY_SAMPLES)  # when each was found, and the age
 
     def received(self, frame: Frame) -> None:
         """An image arrived."""
@@ -117,8 +121,12 @@ class Health(Troubles):
             self._answered += 1
             self._output.tick()
             self._batches.append(frame.batch)
+            by_ros_clock = frame.received_ns >= self._ages_from_ns
             for stage, milliseconds in frame.stages_ms().items():
-                self._latencies[stage].append(milliseconds)
+                if by_ros_clock or stage not in _BY_ROS_CLOCK:
+                    self._latencies[stage].append(milliseconds)
+            if by_ros_clock and frame.age_ms is not None:
+                self._ages.append((self._clock(), frame.age_ms))
 
     def dropped(self, cause: Drop) -> None:
         """An image will get no answer."""
@@ -135,17 +143,19 @@ class Health(Troubles):
             self._focal_length = text
 
     def start_afresh(self) -> None:
-        """Forgets rates, latencies and warnings when the node is deactivated; counters go on and errors stay."""
-        self.keep_errors_only()
+        """Forgets rates, latencies and passing troubles when the node is deactivated; counters go on."""
+        self.keep_lasting()
         with self._lock:
             self._start_windows()
 
     def forget_ages(self) -> None:
-        """Forgets what was measured with a ROS clock that has jumped."""
+        """Forgets what was measured with a ROS clock that has jumped, also of the frames that are on their way now."""
         with self._lock:
+            self._ages_from_ns = time.monotonic_ns()
             self._input_age_ms = None
-            self._latencies["transport"].clear()
-            self._latencies["age"].clear()
+            self._ages.clear()
+            for stage in _BY_ROS_CLOCK:
+                self._latencies[stage].clear()
 
     def input_age_ms(self) -> float | None:
         """Age of the last image on arrival; None when unknown."""
@@ -160,7 +170,8 @@ class Health(Troubles):
     def age_p95_ms(self) -> float | None:
         """The age on publication that 95 of 100 answers stay below, lately; None when unknown."""
         with self._lock:
-            ages = list(self._latencies["age"])
+            oldest = self._clock() - _JUDGED_AGES_S
+            ages = [age for found, age in self._ages if found >= oldest]
         return _cuts(ages)[94] if ages else None
 
     def drop_share(self) -> float | None:

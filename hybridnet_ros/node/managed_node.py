@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ class PerceptionNode(LifecycleNode):
         self._cameras = self._make_cameras()
         self._keeper: EngineKeeper | None = None
         self._active = False
+        self._telling_labels = threading.Lock()
 
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady timers: with simulated time paused, a person must still be told so.
@@ -99,11 +101,8 @@ class PerceptionNode(LifecycleNode):
         return self._transition(self._configure, super().on_configure, state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes and lets the worker answer frames."""
-        result = self._transition(self._activate, super().on_activate, state)
-        if result == TransitionCallbackReturn.SUCCESS:
-            self._publish_labels()  # now, for only now the publishers are enabled
-        return result
+        """Enables the publishers, subscribes and lets the worker answer frames."""
+        return self._transition(self._activate, super().on_activate, state, entities_first=True)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finishes the frame in work and unsubscribes."""
@@ -122,10 +121,12 @@ class PerceptionNode(LifecycleNode):
         return self._transition(self._release, super().on_error, state)
 
     def _transition(
-        self, act: Callable[[], None], of_entities: _Transition, state: LifecycleState
+        self, act: Callable[[], None], of_entities: _Transition, state: LifecycleState, entities_first: bool = False
     ) -> TransitionCallbackReturn:
-        """Runs `act`; rclpy itself would swallow what it raises without a word."""
+        """Runs `act` and what rclpy does; rclpy itself would swallow what `act` raises without a word."""
         try:
+            if entities_first:
+                of_entities(state)
             act()
         except EngineError as error:
             self._release()
@@ -137,7 +138,7 @@ class PerceptionNode(LifecycleNode):
             self._troubles.trouble("engine", Level.ERROR, text)
             self.get_logger().error(text)
             return TransitionCallbackReturn.ERROR
-        return of_entities(state)
+        return TransitionCallbackReturn.SUCCESS if entities_first else of_entities(state)
 
     def _configure(self) -> None:
         self._keeper = EngineKeeper(
@@ -154,6 +155,7 @@ class PerceptionNode(LifecycleNode):
         worker = self._keeper.worker
         self._troubles.clear_trouble("engine")
         self._active = True
+        self._publish_labels()  # before the first answer
         for camera in self._cameras.values():
             camera.subscribe(worker.mailbox)
         worker.attach(
@@ -179,7 +181,9 @@ class PerceptionNode(LifecycleNode):
             for frame in self._keeper.worker.detach():
                 self._cameras[frame.camera].health.dropped(Drop.STOPPED)
         self._active = False
-        self._troubles.keep_errors_only()
+        for camera in self._cameras.values():
+            camera.health.start_afresh()  # now, for the frame in work may have told it something
+        self._troubles.keep_lasting()
 
     def _release(self) -> None:
         self._deactivate()
@@ -224,10 +228,12 @@ class PerceptionNode(LifecycleNode):
     # What people are told
 
     def _publish_labels(self) -> None:
+        """Called in the executor's thread, and in that of an engine that takes over: the last one must be right."""
         assert self._keeper is not None
-        classes = self._keeper.worker.engine().manifest.labels
-        for camera in self._cameras.values():
-            camera.outputs.publish_labels(classes, self._settings.min_confidence)
+        with self._telling_labels:
+            classes = self._keeper.worker.engine().manifest.labels
+            for camera in self._cameras.values():
+                camera.outputs.publish_labels(classes, self._settings.min_confidence)
 
     def _watch(self) -> None:
         self._watchdog.check(self._keeper.worker if self._keeper else None, self._settings.inference_timeout)

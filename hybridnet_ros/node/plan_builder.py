@@ -38,7 +38,10 @@ class PlanBuilder:
             return
         self._ordered.add(order)
         self._log.info(f"building a TensorRT plan in the background, as by: {order.command}")
-        self._build = BackgroundBuild(order, partial(self._on_done, order))
+        try:
+            self._build = BackgroundBuild(order, partial(self._on_done, order))
+        except OSError as error:  # no memory or no descriptor for a process: the node answers without the plan
+            self._failed(error)
 
     def progress(self) -> str | None:
         """What is being built and how far it is; None when nothing is."""
@@ -52,6 +55,7 @@ class PlanBuilder:
         """Gives up what is being built."""
         if self._build is not None:
             self._build.stop()
+        self._troubles.clear_trouble(_TROUBLE)
 
     def _on_done(self, order: Order, done: Future[Path]) -> None:
         error = done.exception()
@@ -60,6 +64,9 @@ class PlanBuilder:
             self._log.info(f"built the TensorRT plan {done.result()}")
             self._on_built(order)
         elif not isinstance(error, BuildCancelled):
-            text = f"no TensorRT plan could be built: {error}"
-            self._troubles.trouble(_TROUBLE, Level.WARN, text)
-            self._log.error(text)
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        text = f"no TensorRT plan could be built: {error}"
+        self._troubles.trouble(_TROUBLE, Level.WARN, text, lasting=True)  # it is not tried again
+        self._log.error(text)

@@ -18,10 +18,14 @@ _BADNESS = (Level.OK, Level.WARN, Level.STALE, Level.ERROR)
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something a person should know: how bad, and in one line what it is and what to do."""
+    """Something a person should know: how bad, and in one line what it is and what to do.
+
+    `lasting` is what stays true when the node is deactivated. Errors stay in any case: they may be the reason.
+    """
 
     level: Level
     text: str
+    lasting: bool = False
 
 
 class Troubles:
@@ -31,10 +35,10 @@ class Troubles:
         self._lock = threading.Lock()
         self._troubles: dict[str, Trouble] = {}
 
-    def trouble(self, key: str, level: Level, text: str) -> bool:
+    def trouble(self, key: str, level: Level, text: str, lasting: bool = False) -> bool:
         """Notes a trouble under a key such as "camera_info"; returns whether it is news."""
         with self._lock:
-            new = Trouble(level, text)
+            new = Trouble(level, text, lasting)
             news = self._troubles.get(key) != new
             self._troubles[key] = new
             return news
@@ -49,10 +53,11 @@ class Troubles:
         with self._lock:
             return key in self._troubles
 
-    def keep_errors_only(self) -> None:
-        """Forgets all that is no error, when the node is deactivated."""
+    def keep_lasting(self) -> None:
+        """Forgets what was true of the active node only, when it is deactivated."""
         with self._lock:
-            self._troubles = {key: one for key, one in self._troubles.items() if one.level is Level.ERROR}
+            kept = {key: one for key, one in self._troubles.items() if one.lasting or one.level is Level.ERROR}
+            self._troubles = kept
 
     def troubles(self) -> list[Trouble]:
         """The troubles at present, the worst first."""

@@ -83,6 +83,7 @@ class Worker:
         """From now on frames go to `processor`."""
         with self._state:
             self._processor = processor
+            self._state.notify_all()
 
     def detach(self) -> list[Frame]:
         """Finishes the frames in work; none is processed after this returns. Returns the unread frames.
@@ -136,9 +137,13 @@ class Worker:
                     return
                 self._owner, self._opened = threading.current_thread(), done
                 done.set_result(engine)
-            self.mailbox.wake()  # so that the thread of the engine before ends
+                self._state.notify_all()  # here and below, so that the thread of the engine before ends
+            self.mailbox.wake()
             while self._is_owner() and not self.mailbox.closed:
                 self._next_frames(engine)
+
+    def _has_processor_or_ends(self) -> bool:
+        return self._processor is not None or not self._is_owner() or self.mailbox.closed
 
     def _is_idle(self) -> bool:
         return self._busy_since is None
@@ -151,6 +156,8 @@ class Worker:
         return self._newest is not threading.current_thread() or (self.mailbox.closed and not first)
 
     def _next_frames(self, engine: Engine) -> None:
+        with self._state:
+            self._state.wait_for(self._has_processor_or_ends)
         self.mailbox.wait(until=lambda: not self._is_owner())
         processor = self._processor
         batching = Batching() if processor is None else processor.batching(engine)

@@ -44,7 +44,9 @@ def test_an_inference_that_raises_costs_its_frame(start_node: StartNode, make_ro
         return "2 frames failed in a row" in node.log()
 
     wait_until(given_up, "the node to give up")
-    assert robot.status_with("activate the node to try again").level == ERROR
+    status = robot.status_with("activate the node to try again")
+    assert status.level == ERROR
+    assert "frames fail:" not in status.message, "said by the frame in work when the node was deactivated"
     for transition in (CLEANUP, CONFIGURE, ACTIVATE):
         assert robot.change_state(transition)
     robot.ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +224,12 @@ def test_incompatible_qos_is_named(start_node: StartNode, make_robot: MakeRobot,
     deaf = camera.node.create_subscription(Image, "hybridnet/depth/image", lambda message: None, latched)
     node.says("a subscriber on /strict/hybridnet/depth/image cannot hear us: its QoS policy DURABILITY")
     wait_until(lambda: "cannot hear us" in camera.status().message, "diagnostics to say so")
+    # It is as deaf when the node comes back, and the middleware does not say so again.
+    assert camera.change_state(DEACTIVATE)
+    assert "cannot hear us" in camera.status().message
+    assert camera.change_state(ACTIVATE)
+    wait_until(lambda: "RELIABILITY" in camera.status().message, "the camera to be refused again")
+    assert "cannot hear us" in camera.status().message
     # Whoever is gone is no trouble any more.
     camera.destroy(camera.node.destroy_subscription, deaf)
     wait_until(lambda: "cannot hear us" not in camera.status().message, "diagnostics to forget the subscriber")
@@ -230,6 +237,33 @@ def test_incompatible_qos_is_named(start_node: StartNode, make_robot: MakeRobot,
     camera.destroy(camera.node.destroy_publisher, camera.images)
     camera.images = None
     wait_until(lambda: "RELIABILITY" not in camera.status().message, "diagnostics to forget the publisher")
+
+
+def test_whatever_is_answered_after_activation_is_sent(start_node: StartNode, make_robot: MakeRobot) -> None:
+    start_node("/prompt", engine="stand-in", autostart=False, diagnostics_period=0.1)
+    camera = make_robot("/prompt")
+    camera.listen(Image, "segmentation/mask")
+    assert camera.change_state(CONFIGURE) and camera.change_state(ACTIVATE)
+    camera.ready(info=False)
+    assert camera.change_state(DEACTIVATE)
+    stopping = threading.Event()
+
+    def send() -> None:
+        while not stopping.wait(0.002):
+            camera.send(np.zeros((8, 8, 3), np.uint8))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for _ in range(10):
+            before = int(camera.values()["frames answered"])
+            camera.received["segmentation/mask"].clear()
+            assert camera.change_state(ACTIVATE) and camera.change_state(DEACTIVATE)
+            answered = int(camera.values()["frames answered"]) - before
+            wait_until(lambda: len(camera.received["segmentation/mask"]) >= answered, f"{answered} answers")  # noqa: B023
+    finally:
+        stopping.set()
+        sender.join()
 
 
 def test_simulated_time_may_jump_back(start_node: StartNode, make_robot: MakeRobot, engine: Path) -> None:

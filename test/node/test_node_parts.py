@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image
 
 from hybridnet_ros.engine import open_engine
+from hybridnet_ros.engine.background_build import Order
 from hybridnet_ros.messages.camera_infos import CameraInfos
 from hybridnet_ros.node.calibration import Calibration
 from hybridnet_ros.node.frame import COMPRESSED, RAW, Frame, age_ms
@@ -23,8 +25,11 @@ from hybridnet_ros.node.health import Drop, Health, percentiles
 from hybridnet_ros.node.mailbox import Mailbox
 from hybridnet_ros.node.parameters import ParameterError, Settings, unknown_parameter, updated
 from hybridnet_ros.node.pipeline import Pipeline
+from hybridnet_ros.node.plan_builder import PlanBuilder
 from hybridnet_ros.node.process import DDS_PROFILE_VARIABLES, set_dds_profile, shared_memory_warning
-from hybridnet_ros.node.troubles import Level
+from hybridnet_ros.node.troubles import Level, Troubles
+from hybridnet_ros.node.watchdog import Watchdog
+from hybridnet_ros.node.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,10 +95,88 @@ def test_troubles_are_news_once_and_the_worst_comes_first() -> None:
     assert health.trouble("no image", Level.STALE, "no image")
     assert health.trouble("engine", Level.ERROR, "no engine")
     assert [trouble.level for trouble in health.troubles()] == [Level.ERROR, Level.STALE, Level.WARN]
+    health.trouble("QoS", Level.WARN, "a subscriber cannot hear us", lasting=True)
     health.start_afresh()
-    assert [trouble.text for trouble in health.troubles()] == ["no engine"]
+    assert [trouble.text for trouble in health.troubles()] == ["no engine", "a subscriber cannot hear us"]
     assert health.clear_trouble("engine")
     assert not health.clear_trouble("engine")
+
+
+def test_ages_of_long_ago_are_not_held_against_the_node() -> None:
+    now = 100.0
+    health = Health(clock=lambda: now)
+    assert health.age_p95_ms() is None
+    for _ in range(20):
+        now += 1.0
+        health.answered(Frame(Image(), RAW, age_ms=3000.0))
+    assert health.age_p95_ms() == 3000
+    for _ in range(12):
+        now += 1.0
+        health.answered(Frame(Image(), RAW, age_ms=20.0))
+    assert health.age_p95_ms() == 20, "in time again"
+    now += 60.0
+    assert health.age_p95_ms() is None, "nobody asks for answers any more"
+
+
+def test_frames_from_before_a_jump_of_the_clock_have_no_age() -> None:
+    health = Health()
+    before = Frame(Image(), RAW, transport_ms=80_000.0, age_ms=80_020.0)
+    health.received(before)
+    health.forget_ages()
+    health.answered(before)
+    assert health.age_p95_ms() is None
+    assert "transport p50/p95/p99 (ms)" not in dict(health.values())
+    health.answered(Frame(Image(), RAW, transport_ms=2.0, age_ms=20.0))
+    assert health.age_p95_ms() == 20
+    assert dict(health.values())["transport p50/p95/p99 (ms)"] == "2.0 / 2.0 / 2.0"
+
+
+class Busy(Worker):
+    """A worker whose frame has been in work for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def busy_s(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    ("worker", "timeout", "said"),
+    [
+        (Busy(0.0), 10.0, "the engine that did not return is back"),
+        (Busy(0.2), 10.0, "the engine that did not return is back"),  # with a newer frame in work
+        (Busy(31.0), 0.0, "inference_timeout was changed"),
+        (Busy(31.0), 100.0, "inference_timeout was changed"),
+        (None, 10.0, "left behind"),
+    ],
+)
+def test_the_watchdog_says_why_it_is_content_again(
+    worker: Worker | None, timeout: float, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    troubles = Troubles()
+    watchdog = Watchdog(troubles, logging.getLogger("node"))
+    watchdog.check(Busy(30.0), 10.0)
+    assert [trouble.level for trouble in troubles.troubles()] == [Level.ERROR]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        watchdog.check(worker, timeout)
+    assert troubles.troubles() == []
+    assert said in caplog.text
+
+
+def test_a_plan_that_cannot_be_begun_is_a_warning_until_the_engine_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    troubles = Troubles()
+    builder = PlanBuilder(troubles, logging.getLogger("node"), lambda order: None)
+    order = Order("driving", ((1242, 375),))
+    builder.want(order)
+    builder.want(order)
+    troubles.keep_lasting()
+    assert ["no TensorRT plan could be built" in trouble.text for trouble in troubles.troubles()] == [True]
+    assert builder.progress() is None
+    builder.stop()
+    assert troubles.troubles() == []
 
 
 def test_percentiles() -> None:

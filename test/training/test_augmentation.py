@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybridnet_ros.scene.resize import resize_images
 from training.config import load_config
 from training.data.sample import IGNORE, Sample
-from training.data.transforms import GREY, TrainingTransform, rolled, vary_colour
+from training.data.transforms import GREY, TrainingTransform, View, vary_colour
 
 from .rooms import room_config
 
@@ -76,7 +77,7 @@ def test_flipping_mirrors_and_nothing_else(seed: int, flip: float) -> None:
 @given(degrees=st.floats(-45, 45))
 def test_a_rolled_camera_sees_what_it_saw_turned(degrees: float) -> None:
     """What lies at the angle a from the middle of the image lies at a + roll."""
-    image = rolled(slanted_plane().image, degrees)
+    image = View((WIDTH, HEIGHT), degrees, (HEIGHT, WIDTH), (0, 0)).image(slanted_plane().image)
     y, x = np.nonzero(image[..., 0] != GREY)
     angle = np.deg2rad(degrees)
     column = np.cos(angle) * (x - (WIDTH - 1) / 2) - np.sin(angle) * (y - (HEIGHT - 1) / 2) + (WIDTH - 1) / 2
@@ -106,6 +107,29 @@ def test_targets_lie_where_the_image_shows_them(axis: int, roll: float, flip: fl
             off.append(np.mean(labels[inside] - cells[inside]))
     # Pixels of the sample; what is nearest may be up to half a pixel off, at random.
     assert len(off) > 30 and abs(np.mean(off)) < 0.08 and np.abs(off).max() < 0.6
+
+
+def test_what_is_learnt_is_in_the_image() -> None:
+    """An image smaller than the crop is not cut by its own frame before it is rolled."""
+    plain = transform(0.4, 0.9, 0.5, 0.0)
+    varied = TrainingTransform(plain.data.model_copy(update={"roll": 20.0}), plain.engine)
+    white = Sample("white", np.full((HEIGHT, WIDTH, 3), 255, np.uint8), FX, np.zeros((HEIGHT, WIDTH), np.uint8))
+    for seed in range(40):
+        drawn = varied(white, np.random.default_rng(seed))
+        known = np.repeat(np.repeat(drawn["labels"] != IGNORE, 2, axis=0), 2, axis=1)
+        # Along the border a cell may be known by its middle alone, and the image is mixed with the padding.
+        inside = cv2.erode(known.astype(np.uint8), np.ones((5, 5)), borderValue=0) > 0
+        assert inside.any() and (drawn["image"][inside] == 255).all()
+        assert (drawn["image"][cv2.dilate(known.astype(np.uint8), np.ones((5, 5))) == 0] == GREY).all()
+
+
+def test_an_unrolled_image_is_as_sharp_as_an_engine_sees_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT * 3, WIDTH * 3, 3), np.uint8)
+    for width, height in ((WIDTH * 2, HEIGHT * 2), (WIDTH, HEIGHT), (50, 33)):
+        seen = resize_images(image[None], width, height)[0].astype(int)
+        shown = View((width, height), 0.0, (height, width), (0, 0)).image(image).astype(int)
+        # OpenCV's warp knows 32 places between two pixels.
+        assert np.abs(seen - shown)[1:-1, 1:-1].mean() < 2
 
 
 @settings(max_examples=20)

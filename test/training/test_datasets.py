@@ -84,6 +84,16 @@ def test_nyuv2_tells_other_prop_from_unlabelled(tmp_path: Path) -> None:
     assert np.median(np.abs(train.depth - depth)[near]) < 0.06
 
 
+def test_nyuv2_depth_of_every_second_pixel_lies_at_these_pixels(tmp_path: Path) -> None:
+    write_nyuv2(tmp_path)
+    for axis in (0, 1):
+        codes = (np.indices((48, 64))[axis] * 3).astype(np.uint8)
+        write_png(tmp_path / "depth" / "0001.png", codes[::2, ::2])
+        depth = NyuV2(tmp_path, "train")[0].depth
+        inside = np.s_[:47, :63]  # behind the last pixel that was stored there is nothing to interpolate with
+        np.testing.assert_allclose(depth[inside], ((codes + 0.5) / 25.5)[inside], rtol=1e-6)
+
+
 def test_nyuv2_splits(tmp_path: Path) -> None:
     write_nyuv2(tmp_path)
     names = {split: NyuV2(tmp_path, split).names for split in ("train", "test", "train_fit", "train_held")}

@@ -8,11 +8,13 @@ that.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridnet_ros.scene.resize import whole_step
 from training.config import DataConfig, EngineConfig
 from training.data.sample import IGNORE, Sample
 
@@ -40,19 +42,17 @@ class TrainingTransform:
         )
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         roll = rng.uniform(-self.data.roll, self.data.roll) if self.data.roll else 0.0
-        window = _Window.draw(size, self.data.crop, rng)
+        view = View.draw(size, roll, self.data.crop, rng)
         mirrored = rng.random() < self.data.flip
 
-        image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        image = window.cut(rolled(np.asarray(image, np.uint8), roll), GREY)
-        cells = _cells((height, width), size, roll, window)
-        labels = np.full(window.grid, IGNORE, np.uint8)
+        image = view.image(sample.image)
+        labels = np.full(view.grid, IGNORE, np.uint8)
         if sample.labels is not None:
-            labels = window.pick(sample.labels, cells, IGNORE)
-        depth = np.full(window.grid, np.nan, np.float32)
+            labels = view.targets(sample.labels, IGNORE)
+        depth = np.full(view.grid, np.nan, np.float32)
         if sample.depth is not None:
             canonical = sample.depth * np.float32(self.engine.fx / (sample.fx * scale))
-            depth = window.pick(canonical, cells, np.nan)
+            depth = view.targets(canonical, np.nan)
         if mirrored:
             image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
         return {
@@ -63,79 +63,68 @@ class TrainingTransform:
 
 
 @dataclass(frozen=True)
-class _Window:
-    """Where a crop lies: in the image where that is larger, with padding round the image where it is smaller.
+class View:
+    """What a crop shows of a sample, which is resized, rolled about the optical axis, and cut; beside it, padding.
+
+    The optical axis goes through the middle of the image. Depth is measured along it, so rolling does not change it.
+
+    Image and targets are each taken from the sample in one step. Of targets that are resized, rolled and halved one
+    after the other, each to the nearest, each step moves them by up to half a pixel, and a network learns to answer
+    beside the edges that it sees; an image is blurred by each step, and cut by its own frame before it is rolled.
 
     Attributes:
-        crop: (height, width) px.
-        source: (top, left) px of what is cut, in the image.
-        target: (top, left) px of where that goes, in the crop.
+        size: width and height that the sample is resized to.
+        roll: degrees that it is then rolled by.
+        crop: (height, width) px of what is cut from that.
+        corner: (x, y) px of the crop's first pixel there; negative where it begins with padding.
     """
 
+    size: tuple[int, int]
+    roll: float
     crop: tuple[int, int]
-    source: tuple[int, int]
-    target: tuple[int, int]
+    corner: tuple[int, int]
 
     @classmethod
-    def draw(cls, size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> "_Window":
-        spare = (size[1] - crop[0], size[0] - crop[1])
-        top, left = (int(rng.integers(max(extra, 0) + 1)) for extra in spare)
-        y, x = (int(rng.integers(max(-extra, 0) + 1)) for extra in spare)
-        return cls(crop, (top, left), (y, x))
+    def draw(cls, size: tuple[int, int], roll: float, crop: tuple[int, int], rng: np.random.Generator) -> "View":
+        """A crop somewhere in the image, or with the image somewhere in it where that is smaller."""
+        spare = (size[0] - crop[1], size[1] - crop[0])
+        x, y = (int(rng.integers(min(extra, 0), max(extra, 0) + 1)) for extra in spare)
+        return cls(size, roll, crop, (x, y))
 
     @property
     def grid(self) -> tuple[int, int]:
         """(height, width) of the targets."""
         return self.crop[0] // 2, self.crop[1] // 2
 
-    def pick(self, values: NDArray, cells: NDArray[np.float64], padding: float) -> NDArray:
+    def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The crop of an image [H, W, 3], as sharp as `scene.resize` makes it for an engine; padding is grey."""
+        across, down = image.shape[1], image.shape[0]
+        step = whole_step((across, down), self.size)
+        if step != (across, down):
+            image = np.asarray(cv2.resize(image, step, interpolation=cv2.INTER_AREA), np.uint8)
+        return self._warped(image, self.crop, 1, cv2.INTER_LINEAR, (GREY,) * 3)
+
+    def targets(self, values: NDArray, padding: float) -> NDArray:
         """Labels or depth [H, W] at the middles of the targets' cells, none mixed with its neighbours."""
-        method = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpAffine(values, cells[:2], self.grid[::-1], flags=method, borderValue=padding))
+        return self._warped(values, self.grid, 2, cv2.INTER_NEAREST, padding)
 
-    def cut(self, values: NDArray, padding: float) -> NDArray:
-        result = np.full(self.crop + values.shape[2:], padding, values.dtype)
-        (top, left), (y, x) = self.source, self.target
-        part = values[top : top + self.crop[0] - y, left : left + self.crop[1] - x]
-        result[y : y + part.shape[0], x : x + part.shape[1]] = part
-        return result
+    def _warped(self, values: NDArray, shape: tuple[int, int], cell: int, method: int, padding: Any) -> NDArray:
+        to_sample = self._to_sample((values.shape[1], values.shape[0]), cell)[:2]
+        flags = method | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(values, to_sample, shape[::-1], flags=flags, borderValue=padding))
 
+    def _to_sample(self, sample: tuple[int, int], cell: int) -> NDArray[np.float64]:
+        """From a cell (column, row, 1) of so many pixels of the crop to the pixel (x, y, 1) of the sample it shows.
 
-def rolled(image: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
-    """An image [H, W, 3] as the camera sees it, rolled about its optical axis.
-
-    That goes through the middle of the image. Depth is measured along it, so it does not change.
-    """
-    if degrees == 0:
-        return image
-    size = (image.shape[1], image.shape[0])
-    return np.asarray(cv2.warpAffine(image, _roll(size, degrees)[:2], size, borderValue=(GREY,) * 3), np.uint8)
-
-
-def _roll(size: tuple[int, int], degrees: float) -> NDArray[np.float64]:
-    """From a pixel (x, y, 1) of an image of (width, height) to where it is once the camera is rolled."""
-    turn = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), degrees, 1.0)
-    return np.vstack([turn, (0, 0, 1)])
-
-
-def _cells(sample: tuple[int, int], size: tuple[int, int], roll: float, window: _Window) -> NDArray[np.float64]:
-    """From a cell (column, row, 1) of the targets' grid to the pixel (x, y, 1) of the sample that its middle shows.
-
-    Whole numbers are the middles of pixels and cells. Every step from sample to crop is taken back at once: of targets
-    that are resized, rolled and halved one after the other, each to the nearest, each step moves them by up to half a
-    pixel, and a network learns to answer beside the edges that it sees.
-
-    Args:
-        sample: its height and width.
-        size: width and height that it is resized to.
-        roll: degrees that it is then rolled by.
-        window: what is cut from that.
-    """
-    (top, left), (y, x) = window.source, window.target
-    to_rolled = np.array([(2, 0, left - x + 0.5), (0, 2, top - y + 0.5), (0, 0, 1)])
-    across, down = sample[1] / size[0], sample[0] / size[1]
-    to_sample = np.array([(across, 0, (across - 1) / 2), (0, down, (down - 1) / 2), (0, 0, 1)])
-    return np.asarray(to_sample @ np.linalg.inv(_roll(size, roll)) @ to_rolled, np.float64)
+        Whole numbers are the middles of pixels and cells; `sample` is its width and height.
+        """
+        x, y = self.corner
+        to_rolled = np.array([(cell, 0, x + (cell - 1) / 2), (0, cell, y + (cell - 1) / 2), (0, 0, 1)])
+        turn = cv2.getRotationMatrix2D(((self.size[0] - 1) / 2, (self.size[1] - 1) / 2), self.roll, 1.0)
+        rolled = np.vstack([turn, (0, 0, 1)])
+        across, down = sample[0] / self.size[0], sample[1] / self.size[1]
+        to_sample = np.array([(across, 0, (across - 1) / 2), (0, down, (down - 1) / 2), (0, 0, 1)])
+        return np.asarray(to_sample @ np.linalg.inv(rolled) @ to_rolled, np.float64)
 
 
 def vary_colour(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:

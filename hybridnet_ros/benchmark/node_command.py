@@ -17,8 +17,8 @@ the last of its five outputs was published by the node, and until it had arrived
 searches for the highest rate at which less than 5 % of the frames are dropped.
 
 The stand-in engine answers every image with one prepared scene, in no time, so that what is measured is the node
-itself. --compare puts a node beside it
-that is written the usual way: one callback, a queue of 10, copies as in cv_bridge, Fast DDS as it comes.
+itself. --compare puts a node beside it that is written the usual way: one callback, a queue of 10, copies as in
+cv_bridge, Fast DDS as it comes.
 """
 EXAMPLES = """\
 examples:

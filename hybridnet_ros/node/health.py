@@ -121,11 +121,11 @@ class Health(Troubles):
             self._answered += 1
             self._output.tick()
             self._batches.append(frame.batch)
-            by_ros_clock = frame.received_ns >= self._ages_from_ns
+            same_clock = frame.received_ns >= self._ages_from_ns
             for stage, milliseconds in frame.stages_ms().items():
-                if by_ros_clock or stage not in _BY_ROS_CLOCK:
+                if same_clock or stage not in _BY_ROS_CLOCK:
                     self._latencies[stage].append(milliseconds)
-            if by_ros_clock and frame.age_ms is not None:
+            if same_clock and frame.age_ms is not None:
                 self._ages.append((self._clock(), frame.age_ms))
 
     def dropped(self, cause: Drop) -> None:

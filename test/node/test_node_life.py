@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from hybridnet_ros.node.camera import Camera
 from hybridnet_ros.node.frame import Frame
 from hybridnet_ros.node.mailbox import Mailbox
 from hybridnet_ros.node.managed_node import PerceptionNode
+from hybridnet_ros.node.troubles import Level
+from hybridnet_ros.node.worker import Worker
 from ros_testing import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess, Robot, gray, image_of, wait_until
 from tiny import TINY_FX, write_fragile_engine, write_tiny_engine
 
@@ -245,6 +248,20 @@ def test_incompatible_qos_is_named(start_node: StartNode, make_robot: MakeRobot,
     wait_until(lambda: "RELIABILITY" not in camera.status().message, "diagnostics to forget the publisher")
 
 
+@contextmanager
+def idle_node() -> Iterator[PerceptionNode]:
+    """A node in this process, which nobody spins, with the stand-in engine."""
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", "-p", "engine:=stand-in", "-p", "autostart:=false"], context=context)
+    node = PerceptionNode(context=context)
+    try:
+        yield node
+    finally:
+        node.finish()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
 def test_publishers_send_before_the_first_image_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is answered while they do not is lost without a word, and counted as answered."""
     enabled: list[bool] = []
@@ -255,18 +272,26 @@ def test_publishers_send_before_the_first_image_can_come(monkeypatch: pytest.Mon
         subscribe(self, mailbox)
 
     monkeypatch.setattr(Camera, "subscribe", noted)
-    context = rclpy.Context()
-    rclpy.init(args=["--ros-args", "-p", "engine:=stand-in", "-p", "autostart:=false"], context=context)
-    node = PerceptionNode(context=context)
-    try:
+    with idle_node() as node:
         for _ in range(2):
             assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
             assert node.trigger_deactivate() == node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
-    finally:
-        node.finish()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
     assert len(enabled) >= 10 and all(enabled)
+
+
+def test_what_the_last_frame_says_does_not_outlive_the_deactivation(monkeypatch: pytest.MonkeyPatch) -> None:
+    detach = Worker.detach
+    with idle_node() as node:
+
+        def last_frame_fails(self: Worker) -> list[Frame]:
+            for camera in node._cameras.values():
+                camera.health.trouble("inference", Level.WARN, "frames fail")
+            return detach(self)
+
+        monkeypatch.setattr(Worker, "detach", last_frame_fails)
+        assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert [camera.health.troubles() for camera in node._cameras.values()] == [[]]
 
 
 def test_simulated_time_may_jump_back(start_node: StartNode, make_robot: MakeRobot, engine: Path) -> None:

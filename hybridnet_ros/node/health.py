@@ -95,8 +95,10 @@ class Health(Troubles):
         self._lost = RateMeter(self._clock)
         self._output = RateMeter(self._clock)
         self._batches: deque[int] = deque(maxlen=_LATENCY_SAMPLES)
-        self._latencies: dict[str, deque[float]] = {stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES}
-        self._ages: deque[tuple[float, float]] = deque(maxlen=_LATENCY_SAMPLES)  # when each was found, and the age
+        # Of each answer when it was published, and the milliseconds.
+        self._latencies: dict[str, deque[tuple[float, float]]] = {
+            stage: deque(maxlen=_LATENCY_SAMPLES) for stage in STAGES
+        }
 
     def received(self, frame: Frame) -> None:
         """An image arrived."""
@@ -124,9 +126,7 @@ class Health(Troubles):
             same_clock = frame.received_ns >= self._ages_from_ns
             for stage, milliseconds in frame.stages_ms().items():
                 if same_clock or stage not in _BY_ROS_CLOCK:
-                    self._latencies[stage].append(milliseconds)
-            if same_clock and frame.age_ms is not None:
-                self._ages.append((self._clock(), frame.age_ms))
+                    self._latencies[stage].append((self._clock(), milliseconds))
 
     def dropped(self, cause: Drop) -> None:
         """An image will get no answer."""
@@ -153,7 +153,6 @@ class Health(Troubles):
         with self._lock:
             self._ages_from_ns = time.monotonic_ns()
             self._input_age_ms = None
-            self._ages.clear()
             for stage in _BY_ROS_CLOCK:
                 self._latencies[stage].clear()
 
@@ -171,7 +170,7 @@ class Health(Troubles):
         """The age on publication that 95 of 100 answers stay below, lately; None when unknown."""
         with self._lock:
             oldest = self._clock() - _JUDGED_AGES_S
-            ages = [age for found, age in self._ages if found >= oldest]
+            ages = [age for answered, age in self._latencies["age"] if answered >= oldest]
         return _cuts(ages)[94] if ages else None
 
     def drop_share(self) -> float | None:
@@ -207,7 +206,9 @@ class Health(Troubles):
                 values.append(("images in a batch (mean)", f"{statistics.fmean(self._batches):.2f}"))
             for stage, samples in self._latencies.items():
                 if samples:
-                    values.append((f"{stage} p50/p95/p99 (ms)", percentiles(list(samples))))
+                    values.append(
+                        (f"{stage} p50/p95/p99 (ms)", percentiles([milliseconds for _, milliseconds in samples]))
+                    )
             return values
 
     def counts(self) -> tuple[int, int, dict[Drop, int]]:

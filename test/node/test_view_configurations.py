@@ -36,10 +36,12 @@ def node_topics(context: Any, engine: Path, tmp_path_factory: pytest.TempPathFac
         names = dict(looker.get_node_names_and_namespaces())
         return "hybridnet" in names and {"/image", "/hybridnet/points", "/camera_info"} <= topics().keys()
 
-    wait_until(all_there, "the node's topics")
-    yield topics()
-    looker.destroy_node()
-    process.end()
+    try:
+        wait_until(all_there, "the node's topics")
+        yield topics()
+    finally:
+        looker.destroy_node()
+        process.end()
 
 
 def test_rviz_shows_the_node(node_topics: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -115,18 +115,19 @@ class Engine:
         """For each image, metres per metre of the network, which believes that its image has the training fx."""
         if fx is None:
             return np.ones(count, np.float32)
+        # In plain Python: for the few numbers that a node has at a time NumPy takes 0.2 ms.
         try:
-            pixels = np.asarray(fx, np.float64)
+            pixels = [float(one) for one in fx] if isinstance(fx, Iterable) else [float(fx)] * count
         except (TypeError, ValueError):
             raise EngineError(f"fx must be a number of px, or one for each image; got {fx!r}") from None
-        if pixels.shape not in ((), (count,)):
-            raise EngineError(f"fx is {list(pixels.shape)} for {count} images: give one number, or one for each image")
-        if not np.all(np.isfinite(pixels) & (pixels > 0)):
+        if len(pixels) != count:
+            raise EngineError(f"fx has {len(pixels)} values for {count} images: give one, or one for each image")
+        if not all(math.isfinite(one) and one > 0 for one in pixels):
             raise EngineError(
                 f"fx must be positive and finite, in px; got {fx}: calibrate the camera, "
                 "or leave fx out to get depth at the training focal length"
             )
-        return np.broadcast_to(pixels * resize / self.manifest.fx, count).astype(np.float32)
+        return np.array([one * resize / self.manifest.fx for one in pixels], np.float32)
 
 
 def open_engine(name_or_path: str | Path = "driving", runtime: str = "auto", threads: int | None = None) -> Engine:

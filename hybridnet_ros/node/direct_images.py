@@ -9,6 +9,7 @@ that rclpy converts; where it does not, or rcl cannot be found, everything goes 
 from __future__ import annotations
 
 import ctypes
+import struct
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.publisher import Publisher
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from hybridnet_ros.messages import fill_image, image_fields
@@ -28,6 +30,7 @@ from hybridnet_ros.messages.layout import data_bytes, set_data
 
 _OK, _NOTHING_TO_TAKE = 0, 401  # of rcl_ret_t
 _SOME_STAMP = Time(sec=-3, nanosec=4_000_000_005)  # that no other memory looks like
+_CDR_AFTER_STAMP = 12
 _SENT, _ARRIVED, _NUMBER = range(3)  # how rmw_message_info_t begins
 
 
@@ -228,34 +231,69 @@ class Taken(NamedTuple):
     arrived_ns: int
 
 
-def take(subscription: Subscription) -> Taken | None:
-    """The next message of a subscription; None if none is there.
+class Source:
+    """Takes the messages of a subscription, one after another.
 
-    Raises:
-        DirectError: the message could not be read; rclpy's own exceptions where it goes through rclpy.
+    Of a CameraInfo hardly more than the stamp ever changes. One that says the same as the one before is not read again:
+    it is that very message, with the new stamp.
     """
-    direct = _direct()
-    if direct is None or subscription.msg_type is not Image:
-        taken = subscription.handle.take_message(subscription.msg_type, False)
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._is_info = subscription.msg_type is CameraInfo
+        self._last: tuple[bytes, Any] = (b"", None)  # a CameraInfo as it came, and read
+
+    @property
+    def topic(self) -> str:
+        """The name of the topic."""
+        return str(self._subscription.topic_name)
+
+    def take(self) -> Taken | None:
+        """The next message; None if none is there.
+
+        Raises:
+            DirectError: the message could not be read; rclpy's own exceptions where it goes through rclpy.
+        """
+        direct = _direct()
+        kind = self._subscription.msg_type
+        if direct is not None and kind is Image:
+            return self._take_image(direct)
+        taken = self._subscription.handle.take_message(kind, self._is_info)
         if taken is None:
             return None
         message, about = taken
+        if self._is_info:
+            message = self._read(message)
         number = about.get("publication_sequence_number")
         return Taken(message, number, about["source_timestamp"], about["received_timestamp"])
-    info = (ctypes.c_uint64 * 16)()  # is longer than it is anywhere
-    address = direct.create()
-    if not address:
-        raise MemoryError("no memory for an image")
-    try:
-        code = direct.take(subscription.handle.pointer, address, ctypes.addressof(info), None)
-        if code == _NOTHING_TO_TAKE:
-            return None
-        if code != _OK:
-            direct.forget_error()
-            raise DirectError(f"an image on {subscription.topic_name} could not be read (rcl error {code})")
-        return Taken(_to_python(_CImage.from_address(address), direct.free), info[_NUMBER], info[_SENT], info[_ARRIVED])
-    finally:
-        direct.destroy(address)
+
+    def _take_image(self, direct: _Direct) -> Taken | None:
+        info = (ctypes.c_uint64 * 16)()  # is longer than it is anywhere
+        address = direct.create()
+        if not address:
+            raise MemoryError("no memory for an image")
+        try:
+            code = direct.take(self._subscription.handle.pointer, address, ctypes.addressof(info), None)
+            if code == _NOTHING_TO_TAKE:
+                return None
+            if code != _OK:
+                direct.forget_error()
+                raise DirectError(f"an image on {self.topic} could not be read (rcl error {code})")
+            image = _to_python(_CImage.from_address(address), direct.free)
+            return Taken(image, info[_NUMBER], info[_SENT], info[_ARRIVED])
+        finally:
+            direct.destroy(address)
+
+    def _read(self, came: bytes) -> Any:
+        """A CameraInfo in CDR: four bytes, the second of which tells the byte order, the stamp, and all else."""
+        before, message = self._last
+        if message is not None and came[_CDR_AFTER_STAMP:] == before[_CDR_AFTER_STAMP:] and came[:4] == before[:4]:
+            stamp = message.header.stamp
+            stamp.sec, stamp.nanosec = struct.unpack_from("<iI" if came[1] & 1 else ">iI", came, 4)
+            return message
+        message = deserialize_message(came, CameraInfo)
+        self._last = came, message
+        return message
 
 
 def _to_python(image: _CImage, free: Callable[[int], None] | None) -> Any:

@@ -17,7 +17,7 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
 
-from hybridnet_ros.node.direct_images import take
+from hybridnet_ros.node.direct_images import Source
 
 OnMessage = Callable[[Any, "int | None"], None]
 """Is given a message and the number that its publisher gave it, if known."""
@@ -65,6 +65,7 @@ class Receiver:
                 used.enter_context(one)
             sizes = len(handles), 1, 0, 0, 0, len(self._events)
             waits = rclpy_implementation.WaitSet(*sizes, self._context.handle)
+            sources = {subscription: Source(subscription) for subscription in self._on_message}
             while not self._stopped:
                 waits.clear_entities()
                 for handle in handles:
@@ -76,21 +77,21 @@ class Receiver:
                 ready = waits.get_ready_entities("subscription")
                 for subscription, on_message in self._on_message.items():
                     if subscription.handle.pointer in ready:
-                        self._take(subscription, on_message)
+                        self._take(sources[subscription], on_message)
                 for event in self._events:
                     if event.is_ready(waits):
                         happened = event.take_data()
                         if happened:
                             event.callback(happened)
 
-    def _take(self, subscription: Subscription, on_message: OnMessage) -> None:
+    def _take(self, source: Source, on_message: OnMessage) -> None:
         """Hands over what there is now; a message that cannot be read or taken in costs that message."""
         while not self._stopped:
             try:
-                taken = take(subscription)
+                taken = source.take()
                 if taken is None:
                     return
                 on_message(taken.message, taken.number)
             except Exception as error:  # whatever goes wrong costs this message, not the camera
-                self._log.warning(f"a message on {subscription.topic_name} is lost: {error}", throttle_duration_sec=5.0)
+                self._log.warning(f"a message on {source.topic} is lost: {error}", throttle_duration_sec=5.0)
                 return

@@ -27,7 +27,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from hybridnet_ros.memory import keep_image_memory
-from hybridnet_ros.node.direct_images import take
+from hybridnet_ros.node.direct_images import Source
 
 KINDS = {kind.__name__: kind for kind in (Image, CameraInfo, CompressedImage)}
 
@@ -51,6 +51,7 @@ class Stopwatch:
         qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE if reliable else
                          ReliabilityPolicy.BEST_EFFORT)  # fmt: skip
         self._subscriptions = {topic: self._subscribe(kind, topic, qos) for topic, kind in topics}
+        self._sources = {topic: Source(subscription) for topic, subscription in self._subscriptions.items()}
         self._diagnostics = self._subscribe(DiagnosticArray, "/diagnostics", QoSProfile(depth=_DEPTH))
 
     def hears(self) -> bool:
@@ -59,8 +60,8 @@ class Stopwatch:
 
     def collect(self) -> None:
         """Notes what came."""
-        for topic, subscription in self._subscriptions.items():
-            while (taken := take(subscription)) is not None:
+        for topic, source in self._sources.items():
+            while (taken := source.take()) is not None:
                 stamp = taken.message.header.stamp
                 stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
                 self._arrivals[topic].append((stamp_ns, taken.sent_ns, taken.arrived_ns))

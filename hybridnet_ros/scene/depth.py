@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_STRIP_PIXELS = 1 << 18
+_STRIP_PIXELS = 1 << 17
 
 
 def limit_depth(
@@ -46,26 +46,21 @@ def _limit(
     labels: NDArray[np.uint8] | None,
     beyond: Sequence[int],
 ) -> None:
-    """The same for a strip, float32 [pixels]; what is all in range is only read."""
-    nearest, farthest = depth.min(), depth.max()  # NaN if one of them is
-    far = None if farthest <= maximum else depth > np.float32(maximum)
+    """The same for a strip, float32 [pixels]; what is all in range is only read. Each pass over the pixels counts."""
+    nearest = depth.min()  # NaN if one of them is
+    far = depth > np.float32(maximum)
     if labels is not None:
         for label in beyond:
-            of_class = np.equal(labels, label)
-            if of_class.any():
-                far = of_class if far is None else np.logical_or(far, of_class, out=far)
+            np.logical_or(far, labels == label, out=far)
     if not nearest >= minimum:
         _set(depth, depth < np.float32(minimum), -np.inf)
-    if far is not None:
         if nearest != nearest:
             far &= depth == depth  # NaN is not equal to itself
-        _set(depth, far, np.inf)
+    _set(depth, far, np.inf)
 
 
 def _set(depth: NDArray[np.float32], where: NDArray[np.bool_], value: float) -> None:
-    if where.all():
-        depth.fill(value)
-    elif where.any():
+    if where.any():
         # NumPy goes through masked pixels one by one, up to 8 ms for half a 720p image of sky; OpenCV takes 0.3 ms.
         cv2.copyTo(_strip_of(value)[: depth.size], where.view(np.uint8), depth)
 

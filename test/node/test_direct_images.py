@@ -46,13 +46,13 @@ class Road:
         self.node = Node("road", context=context)
         self.publisher = self.node.create_publisher(Image, "road", 10)
         self.theirs = self.node.create_subscription(Image, "road", lambda message: None, 10, raw=True)
-        self.ours = self.node.create_subscription(Image, "road", lambda message: None, 10)
+        self.source = direct_images.Source(self.node.create_subscription(Image, "road", lambda message: None, 10))
         wait_until(lambda: self.publisher.get_subscription_count() == 2, "the subscriptions")
 
     def arrived(self) -> tuple[bytes, Any]:
         """The next message: as rclpy gives its bytes, and as we give it."""
         theirs = wait_until(lambda: self.theirs.handle.take_message(Image, True), "the image for rclpy")
-        return bytes(theirs[0]), wait_until(lambda: direct_images.take(self.ours), "the image for us").message
+        return bytes(theirs[0]), wait_until(self.source.take, "the image for us").message
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_kept_message_goes_out_with_each_stamp(
         monkeypatch.setattr(direct_images, "_direct", lambda: None)
     node = Node("keeping", context=context)
     publisher = node.create_publisher(CameraInfo, "kept", 10)
-    subscription = node.create_subscription(CameraInfo, "kept", lambda message: None, 10)
+    source = direct_images.Source(node.create_subscription(CameraInfo, "kept", lambda message: None, 10))
     wait_until(lambda: publisher.get_subscription_count() == 1, "the subscription")
     info = CameraInfo(header=Header(frame_id="left"), width=64, height=48, distortion_model="plumb_bob", d=[0.1, -0.2])
     info.k[0] = info.k[4] = 50.0
@@ -123,15 +123,37 @@ def test_a_kept_message_goes_out_with_each_stamp(
     for stamp in (Time(sec=1, nanosec=2), Time(), Time(sec=-5, nanosec=999_999_999)):
         kept.outgoing(publisher, stamp).send()
         expected.header.stamp = stamp
-        taken = wait_until(lambda: direct_images.take(subscription), "the message")
+        taken = wait_until(source.take, "the message")
         assert serialize_message(taken.message) == serialize_message(expected)
+    node.destroy_node()
+
+
+def test_a_camera_info_is_read_again_only_when_it_says_something_new(context: rclpy.Context) -> None:
+    node = Node("calibrating", context=context)
+    publisher = node.create_publisher(CameraInfo, "calibration", 10)
+    source = direct_images.Source(node.create_subscription(CameraInfo, "calibration", lambda message: None, 10))
+    wait_until(lambda: publisher.get_subscription_count() == 1, "the subscription")
+
+    def passed_on(stamp: Time, **said: Any) -> CameraInfo:
+        sent = CameraInfo(header=Header(frame_id=said.pop("frame_id", "left"), stamp=stamp), **said)
+        publisher.publish(sent)
+        came = wait_until(source.take, "the CameraInfo").message
+        assert serialize_message(came) == serialize_message(sent)
+        return came
+
+    first = passed_on(Time(sec=1, nanosec=2), width=64)
+    assert passed_on(Time(sec=-1, nanosec=4_000_000_000), width=64) is first
+    other = passed_on(Time(sec=3), width=32)
+    assert other is not first and first.width == 64
+    assert passed_on(Time(sec=4), width=32, d=[0.1]) is not other
+    assert passed_on(Time(sec=4), width=32, d=[0.1], frame_id="right") is not first
     node.destroy_node()
 
 
 def test_times_are_those_of_sending_and_arriving(road: Road) -> None:
     before = time.time_ns()
     direct_images.image(road.publisher, ARRAYS["mono8"], "mono8", Header()).send()
-    taken = wait_until(lambda: direct_images.take(road.ours), "the image")
+    taken = wait_until(road.source.take, "the image")
     wait_until(lambda: road.theirs.handle.take_message(Image, True), "the image for rclpy")
     assert before <= taken.sent_ns <= taken.arrived_ns <= time.time_ns()
 
@@ -140,11 +162,11 @@ def test_messages_are_numbered(road: Road) -> None:
     numbers = []
     for _ in range(3):
         road.publisher.publish(Image())
-        taken = wait_until(lambda: direct_images.take(road.ours), "the image")
+        taken = wait_until(road.source.take, "the image")
         numbers.append(taken.number)
         wait_until(lambda: road.theirs.handle.take_message(Image, True), "the image for rclpy")
     assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
-    assert direct_images.take(road.ours) is None
+    assert road.source.take() is None
 
 
 def test_without_the_c_functions_everything_goes_through_rclpy(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,20 @@ def test_answers_stay_close_to_those_of_float32(
     assert np.mean(np.abs(found.depth - expected.depth) / expected.depth) < 0.08
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_what_few_of_the_images_have_is_not_cut_off(
+    symmetric: bool, images: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    walls = [np.full_like(images[0], gray) for gray in range(40, 200, 20)]  # where nothing is far away
+    network = load_onnx((ROOT / "engines" / "hybridnet_driving.onnx").read_bytes())
+    session = OnnxSession(
+        quantize(network, [images[0], *walls], symmetric).SerializeToString(), tmp_path, "onnx_cpu", 2
+    )
+    with open_engine("driving", "onnx_cpu") as reference, Engine(reference.manifest, session) as candidate:
+        expected, found = reference.predict(images[0]).depth, candidate.predict(images[0]).depth
+    assert np.mean(np.abs(found - expected) / expected) < 0.035
+
+
 def test_without_images_there_are_no_scales() -> None:
     network = load_onnx((ROOT / "engines" / "hybridnet_driving.onnx").read_bytes())
     with pytest.raises(EngineError, match="real images"):

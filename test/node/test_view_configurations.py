@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
 import yaml
 from rclpy.node import Node
 
 from hybridnet_ros.node.outputs import LabelInfo
+from hybridnet_ros.processes import free_domain
 from ros_testing import NodeProcess, wait_until
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -22,8 +24,14 @@ RVIZ_TYPES = {"rviz_default_plugins/Image": IMAGE, "rviz_default_plugins/PointCl
 @pytest.fixture(scope="module")
 def node_topics(context: Any, engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Type of each topic of a node that was started without any remapping, by its name."""
-    process = NodeProcess(tmp_path_factory.mktemp("node") / "log", "-p", f"engine:={engine}")
-    looker = Node("looker", context=context)
+    # In a domain of their own, since Fast DDS does not always find a new process that gets the ports of a killed one.
+    domain = free_domain()
+    process = NodeProcess(
+        tmp_path_factory.mktemp("node") / "log", "-p", f"engine:={engine}", shell=f'ROS_DOMAIN_ID={domain} exec "$@"'
+    )
+    own_context = rclpy.Context()
+    rclpy.init(context=own_context, domain_id=domain, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    looker = Node("looker", context=own_context)
 
     def topics() -> dict[str, str]:
         pairs = [
@@ -41,6 +49,7 @@ def node_topics(context: Any, engine: Path, tmp_path_factory: pytest.TempPathFac
         yield topics()
     finally:
         looker.destroy_node()
+        rclpy.shutdown(context=own_context)
         process.end()
 
 

@@ -79,9 +79,9 @@ def test_without_a_cluster_the_address_is_named(evaluate_bag: Callable[..., Any]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
-    evaluate_bag: Callable[..., Any], bags: list[Path], tmp_path: Path, workers: int
-) -> None:
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
+    # Many chunks: however late the signal comes, something is left to do.
+    bags = [write_drive(tmp_path / "long", 200, rate_hz=2.0), write_drive(tmp_path / "short", 4)]
     engine = write_tiny_engine(tmp_path, "slow", work=2)
     folder = tmp_path / "stopped"
     command = [sys.executable, "-m", "hybridnet_ros.cli", "evaluate-bag", *map(str, bags), *REFERENCES]
@@ -107,7 +107,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert "the same command goes on from there" in said
     partial = load(folder)
     assert partial.status == PARTIAL
-    assert 0 < partial.total.frames < 54
+    assert 0 < partial.total.frames < 204
     for bag in (folder / "predictions").iterdir():
         assert messages(bag), "what is done can be played"
 

@@ -88,7 +88,10 @@ class DataConfig(_Model):
     crop: tuple[int, int] = (256, 512)  # height, width; multiples of 32
     scale: tuple[float, float] = (0.6, 1.7)  # of the size that a running engine would use
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    roll: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way, about the optical axis: depth stays true
+    # Degrees either way that the camera is turned by: about its optical axis, up and down, left and right.
+    roll: Annotated[float, Field(ge=0, le=45)] = 0.0
+    pitch: Annotated[float, Field(ge=0, le=30)] = 0.0
+    yaw: Annotated[float, Field(ge=0, le=30)] = 0.0
     # Strength of brightness, contrast, saturation and gamma changes.
     colour: Annotated[float, Field(ge=0, le=1)] = 0.35
     workers: Annotated[int, Field(ge=0)] = 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hybridnet_ros.scene.resize import resize_images
 from training.config import load_config
 from training.data.sample import IGNORE, Sample
-from training.data.transforms import GREY, TrainingTransform, View, vary_colour
+from training.data.transforms import GREY, TrainingTransform, Turn, View, vary_colour
 
 from .rooms import room_config
 
@@ -77,7 +77,7 @@ def test_flipping_mirrors_and_nothing_else(seed: int, flip: float) -> None:
 @given(degrees=st.floats(-45, 45))
 def test_a_rolled_camera_sees_what_it_saw_turned(degrees: float) -> None:
     """What lies at the angle a from the middle of the image lies at a + roll."""
-    image = View((WIDTH, HEIGHT), degrees, (HEIGHT, WIDTH), (0, 0)).image(slanted_plane().image)
+    image = View((WIDTH, HEIGHT), Turn(roll=degrees), FX, (HEIGHT, WIDTH), (0, 0)).image(slanted_plane().image)
     y, x = np.nonzero(image[..., 0] != GREY)
     angle = np.deg2rad(degrees)
     column = np.cos(angle) * (x - (WIDTH - 1) / 2) - np.sin(angle) * (y - (HEIGHT - 1) / 2) + (WIDTH - 1) / 2
@@ -85,16 +85,53 @@ def test_a_rolled_camera_sees_what_it_saw_turned(degrees: float) -> None:
     assert np.median(np.abs(image[y, x, 0] - 2 * column)[inside]) < 1
 
 
+@settings(max_examples=60)
+@given(
+    turn=st.builds(Turn, *[st.floats(-30, 30)] * 3),
+    normal=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
+    scale=st.floats(0.5, 2.0),
+)
+def test_a_turned_camera_measures_along_its_own_axis(turn: Turn, normal: tuple[float, float], scale: float) -> None:
+    """A plane at 2 m along its normal has the depth 2 / (normal . ray) for any camera at the same place."""
+    size = (round(WIDTH * scale), round(HEIGHT * scale))
+    upright = np.array([*normal, 1.0]) / np.linalg.norm([*normal, 1.0])
+
+    def plane(width: int, height: int, focal_length: float, towards: np.ndarray) -> np.ndarray:
+        rows, columns = np.mgrid[:height, :width]
+        across, down = (columns - (width - 1) / 2) / focal_length, (rows - (height - 1) / 2) / focal_length
+        return np.asarray(2 / (towards[0] * across + towards[1] * down + towards[2]), np.float32)
+
+    view = View(size, turn, FX * scale, (size[1] // 2 * 2, size[0] // 2 * 2), (0, 0))
+    # Fine, so that the nearest of its pixels is near.
+    seen = view.depth(plane(WIDTH * 8, HEIGHT * 8, FX * 8, upright))
+    right = plane(size[0], size[1], FX * scale, turn.matrix() @ upright)
+    right = (right[0:-1:2, 0:-1:2] + right[1::2, 1::2])[: seen.shape[0], : seen.shape[1]] / 2
+    known = np.isfinite(seen)
+    assert known.any() and np.allclose(seen[known], right[known], rtol=0.03)
+
+
+def test_which_way_a_camera_turns() -> None:
+    """To the right and upwards: what was there comes to the middle; clockwise: what was on the right comes up."""
+    image = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    across, down = 20, 12  # px
+    image[HEIGHT // 2 - down - 2 : HEIGHT // 2 - down + 2, WIDTH // 2 + across - 2 : WIDTH // 2 + across + 2] = 0
+    yaw, pitch = math.degrees(math.atan(across / FX)), math.degrees(math.atan(down / math.hypot(across, FX)))
+    for turn, (x, y) in ((Turn(pitch=pitch, yaw=yaw), (0, 0)), (Turn(roll=90), (-down, -across))):
+        seen = View((WIDTH, HEIGHT), turn, FX, (HEIGHT, WIDTH), (0, 0)).image(image)
+        rows, columns = np.nonzero(seen[..., 0] < 60)
+        assert abs(rows.mean() + 0.5 - HEIGHT / 2 - y) < 1 and abs(columns.mean() + 0.5 - WIDTH / 2 - x) < 1
+
+
 @pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
-@pytest.mark.parametrize("roll", [0.0, 20.0])
+@pytest.mark.parametrize("turn", [Turn(), Turn(roll=20.0), Turn(pitch=15.0, yaw=15.0)], ids=["no_turn", "roll", "pan"])
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_targets_lie_where_the_image_shows_them(axis: int, roll: float, flip: float) -> None:
+def test_targets_lie_where_the_image_shows_them(axis: int, turn: Turn, flip: float) -> None:
     """Image and depth both say in which row or column of the sample a pixel was, the image between pixels, too."""
     along = np.indices((HEIGHT, WIDTH))[axis]
     image = np.repeat((along * 2)[..., np.newaxis], 3, axis=2).astype(np.uint8)
     sample = Sample("ramp", image, FX, along.astype(np.uint8), (2.0 + along / 10).astype(np.float32))
     plain = transform(0.5, 2.0, flip, 0.0)
-    varied = TrainingTransform(plain.data.model_copy(update={"roll": roll}), plain.engine)
+    varied = TrainingTransform(plain.data.model_copy(update=turn._asdict()), plain.engine)
     off = []
     for seed in range(60):
         drawn = varied(sample, np.random.default_rng(seed))
@@ -127,7 +164,7 @@ def test_an_unrolled_image_is_as_sharp_as_an_engine_sees_it() -> None:
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT * 3, WIDTH * 3, 3), np.uint8)
     for width, height in ((WIDTH * 2, HEIGHT * 2), (WIDTH, HEIGHT), (50, 33)):
         seen = resize_images(image[None], width, height)[0].astype(int)
-        shown = View((width, height), 0.0, (height, width), (0, 0)).image(image).astype(int)
+        shown = View((width, height), Turn(), FX, (height, width), (0, 0)).image(image).astype(int)
         # OpenCV's warp knows 32 places between two pixels.
         assert np.abs(seen - shown)[1:-1, 1:-1].mean() < 2
 

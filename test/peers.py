@@ -11,20 +11,34 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ends a process as Ctrl-C does, if it runs; kills it where it does not listen."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Peer:
@@ -47,6 +61,10 @@ class Peer:
         """Ends it without a chance to say goodbye."""
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> None:
+        """Ends it as Ctrl-C does, so that the next test finds no trace of it on the network."""
+        end(self.process)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -104,11 +122,14 @@ def main() -> None:
     parser.add_argument("--reliable", action="store_true")
     options = parser.parse_args()
     rclpy.init(args=[])
-    if options.program == "listener":
-        listener(options.topic)
-    else:
-        width, height = map(int, options.size.split("x"))
-        camera(options.topic, options.rate, width, height, options.count, options.reliable)
+    try:
+        if options.program == "listener":
+            listener(options.topic)
+        else:
+            width, height = map(int, options.size.split("x"))
+            camera(options.topic, options.rate, width, height, options.count, options.reliable)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

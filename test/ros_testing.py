@@ -29,6 +29,8 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+import peers
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
 """How long anything may take before a test gives up: discovery, a slow machine. Nothing is ever slept for."""
@@ -87,13 +89,7 @@ class NodeProcess:
 
     def end(self) -> None:
         """Ends the process if a test left it, so that the next test finds no trace of it on the network."""
-        if self.alive():
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        peers.end(self.process)
 
 
 class Robot:

@@ -118,7 +118,7 @@ def run(
         left = left_behind(mapped)  # before the camera and the listener, which have files of their own, are gone
     finally:
         listener.close()
-        camera.kill()
+        camera.end()
         node.end()
     counts = {key: int(value) for key, value in values.items() if key.startswith(("frames ", "dropped: "))}
     assert sent == counts["frames received"] + counts["frames lost on the way here"], (sent, counts)

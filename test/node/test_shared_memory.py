@@ -78,4 +78,4 @@ def test_a_node_frees_what_a_killed_camera_left_behind(
         assert living and all(path.exists() and lock_of(path).exists() for path in living)
     finally:
         for camera in cameras:
-            camera.kill()
+            camera.end()

@@ -24,7 +24,7 @@ MakeRobot = Callable[..., Robot]
 
 @pytest.fixture
 def start_peer(context: object) -> Iterator[StartPeer]:
-    """Starts other programs of a robot, see peers.py; kills them after the test."""
+    """Starts other programs of a robot, see peers.py; ends them after the test."""
     started: list[Peer] = []
 
     def start(*arguments: object) -> Peer:
@@ -34,7 +34,7 @@ def start_peer(context: object) -> Iterator[StartPeer]:
     yield start
     for peer in started:
         peer.process.send_signal(signal.SIGCONT)
-        peer.kill()
+        peer.end()
 
 
 # Peers

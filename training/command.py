@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from hybridnet_ros.engine import EngineError, Manifest
-from training.config import ConfigError, RunConfig, load_config
+from training.config import ConfigError, RunConfig, Weights, load_config
 from training.data.sample import DataError
-from training.evaluation import WEIGHTS
 from training.tiles import PAPER, WHOLE, read_grid
 
 _Main = Callable[..., int]
@@ -58,10 +58,9 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     """--weights, which weights of a run are taken."""
     parser.add_argument(
         "--weights",
-        choices=WEIGHTS,
-        default="best",
+        choices=get_args(Weights),
         help="of a run: averaged over steps at its best validation (best) or at its last checkpoint (average), or that "
-        "checkpoint's as they are (last) (default: %(default)s)",
+        "checkpoint's as they are (last) (default: those that its engine is made of, its config's engine.weights)",
     )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from training.command import add_device, add_scoring, new_parser, reports
 from training.comparison import Row, comparison_json, row_name, rows_of
-from training.config import ConfigError
+from training.config import ConfigError, Weights
 from training.cost import measure_costs
 from training.evaluate import evaluate_run, load_weights, on_split, scored, torch_engine
 from training.evaluation import Evaluation, weights_sha256
@@ -45,7 +45,7 @@ class Settings:
         split: of the datasets, in place of the configs'.
         grid: of the tiles.
         device: cpu or cuda.
-        weights: one of WEIGHTS.
+        weights: which of each run's; None: those that its engine is made of.
     """
 
     data: Path | None
@@ -53,7 +53,7 @@ class Settings:
     split: str | None = None
     grid: Grid = WHOLE
     device: str = "cpu"
-    weights: str = "best"
+    weights: Weights | None = None
 
 
 def evaluations(runs: Sequence[Path], settings: Settings) -> list[tuple[str, Evaluation | None]]:
@@ -104,7 +104,8 @@ def _kept(run: RunFolder, settings: Settings) -> Evaluation | None:
     kept = Evaluation.load(path)
     grid = Grid(*kept.tiles["grid"]) if kept.tiles else WHOLE
     known = kept.run and (kept.run.weights, kept.run.sha256)
-    same = known == (settings.weights, weights_sha256(run, settings.weights))
+    weights = settings.weights or run.config.engine.weights
+    same = known == (weights, weights_sha256(run, weights))
     return kept if same and (kept.split, grid) == (settings.split, settings.grid) else None
 
 

@@ -107,10 +107,16 @@ class DataConfig(_Model):
         return self
 
 
+Weights = Literal["best", "average", "last"]
+"""Of a run: best: averaged over steps, of its best validation; average: the same, of its last checkpoint; last: of that
+checkpoint, not averaged."""
+
+
 class EngineConfig(_Model):
     """What the trained engine promises."""
 
     name: str
+    weights: Weights = "best"  # that it is made of
     height: int = Field(gt=0, multiple_of=32)
     width: int = Field(gt=0, multiple_of=32)
     pixels: int = Field(gt=0)

@@ -34,7 +34,7 @@ from hybridnet_ros.engine.manifest import InputSpec, Manifest, Parity, TrainingR
 from hybridnet_ros.engine.session import Maps, ResizingSession
 from training.command import add_config_of_engine, add_device, add_scoring, config_of_engine, new_parser, reports
 from training.comparison import Row
-from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig
+from training.config import DepthTruthConfig, RunConfig, TruthConfig, ValidationConfig, Weights
 from training.cost import measure_costs
 from training.data.label_sets import favoured, read_label_set
 from training.data.sources import open_truth
@@ -206,12 +206,17 @@ def evaluate_run(
     return replace(evaluation, run=trained)
 
 
-def load_weights(run: RunFolder, weights: str) -> tuple[HybridNet, Trained]:
-    """The network with some of WEIGHTS, on the CPU and in evaluation mode, and which they are.
+def load_weights(run: RunFolder, weights: Weights | None = None) -> tuple[HybridNet, Trained]:
+    """The network on the CPU, in evaluation mode, with some weights of its run, and which they are.
+
+    Args:
+        run: the folder.
+        weights: None: those that its engine is made of.
 
     Raises:
         ConfigError: the run has none yet.
     """
+    weights = weights or run.config.engine.weights
     if weights == "best":
         network = run.load_best()
         step = max(run.metrics(), key=score)["step"]

@@ -9,17 +9,12 @@ from typing import Any
 
 import pydantic
 
-from training.config import ConfigError, RunConfig
+from training.config import ConfigError, RunConfig, Weights
 from training.cost import Cost
 from training.run_folder import RunFolder
 
 Figures = dict[str, dict[str, Any]]
 """By task: `labels` (G, C, IoU and per class) and `depth` (the eight measures, pooled and per image)."""
-
-
-WEIGHTS = ("best", "average", "last")
-"""best: the averaged weights of the run's best validation; average: those of its last checkpoint; last: the same, not
-averaged."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +23,14 @@ class Trained:
 
     Attributes:
         config: all of it.
-        weights: one of WEIGHTS.
+        weights: which of the run's.
         step: that they are of.
         sha256: of the file that holds them.
         environment: versions, machine and commit of the training, as the run's folder has them.
     """
 
     config: RunConfig
-    weights: str
+    weights: Weights
     step: int
     sha256: str
     environment: dict[str, Any]
@@ -111,6 +106,6 @@ class Evaluation:
             ) from error
 
 
-def weights_sha256(run: RunFolder, weights: str) -> str:
+def weights_sha256(run: RunFolder, weights: Weights) -> str:
     """Of the file that holds the `weights` of a run."""
     return hashlib.sha256(run.weights_file(weights).read_bytes()).hexdigest()

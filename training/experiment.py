@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import jinja2
 import pydantic
@@ -28,7 +27,7 @@ from training import train
 from training.command import add_device, new_parser, reports
 from training.compare import FIGURE, Settings, draw, evaluations, write_comparison
 from training.comparison import Row, differences, gains, row_name, rows_of
-from training.config import ConfigError, RunConfig, load_config
+from training.config import ConfigError, RunConfig, Weights, load_config
 from training.evaluation import Evaluation
 from training.run_folder import RunFolder
 from training.tables import FORMULAS, about, all_tables
@@ -42,7 +41,7 @@ class ExperimentConfig(BaseModel):
 
     recipe: Path  # relative to the experiment's folder
     split: str | None = None  # that is scored on, in place of the recipe's
-    weights: Literal["best", "average", "last"] = "best"  # as for `training.evaluate --weights`
+    weights: Weights = "best"  # as for `training.evaluate --weights`
     tiles: tuple[int, int] | None = None  # columns and rows, to score images in tiles as well
     seeds: list[int]
     changes: list[str] = []  # KEY=VALUE, of every run

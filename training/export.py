@@ -31,7 +31,7 @@ from hybridnet_ros.engine.engine import Engine
 from hybridnet_ros.engine.manifest import Accuracy, DataSource, Manifest, TrainingRecord
 from hybridnet_ros.engine.onnx_engine import OnnxSession
 from training.command import add_weights, new_parser, reports
-from training.config import RunConfig
+from training.config import RunConfig, Weights
 from training.data.sample import Sample
 from training.data.sources import open_truth
 from training.evaluate import draft_manifest, engine_graph, evaluate, load_weights, scored, summary, torch_engine
@@ -50,11 +50,17 @@ from training.scores import passes
 PARITY_IMAGES = 12  # of each validation set
 
 
-def export(run: RunFolder, data: Path, output: Path, weights: str = "best") -> Path:
-    """Write `hybridnet_NAME.onnx` of some of WEIGHTS into `output`, and what describes it.
+def export(run: RunFolder, data: Path, output: Path, weights: Weights | None = None) -> Path:
+    """Write `hybridnet_NAME.onnx` of some weights of the run, and what describes it, into `output`.
 
     Beside an engine, its manifest `.json`, its card `.md` and the card's pictures `.jpg` and `_failures.jpg`; beside a
     network of one task, its `.network.json`.
+
+    Args:
+        run: the folder.
+        data: the data folder.
+        output: folder to write into.
+        weights: which of the run's; None: those that its config's engine.weights names.
 
     Returns:
         the ONNX file.

@@ -64,6 +64,16 @@ def _renamed(stored: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Ten
     return {here: stored[there] for there, here in zip(theirs, ours, strict=True)}
 
 
+def write_imagenet(backbone: str, data: Path, path: Path | None = None) -> Path:
+    """Write `imagenet_weights` into the data folder, where recipes look for them; returns the file."""
+    with torch.no_grad():
+        weights = imagenet_weights(backbone, path)
+    target = data / "weights" / imagenet_file(backbone)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, target)
+    return target
+
+
 @reports()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
@@ -72,12 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--from", dest="path", type=Path, help="a file with the weights (default: download them)")
     options = parser.parse_args(arguments)
-    with torch.no_grad():
-        weights = imagenet_weights(options.backbone, options.path)
-    target = options.data / "weights" / imagenet_file(options.backbone)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, target)
-    print(f"wrote {target}")
+    print(f"wrote {write_imagenet(options.backbone, options.data, options.path)}")
     return 0
 
 

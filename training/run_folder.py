@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hybridnet_ros.engine import ManifestError, load_manifest
 from hybridnet_ros.scene.labels import LabelSet
-from training.config import ConfigError, RunConfig, load_config, write_config
+from training.config import ConfigError, RunConfig, Weights, load_config, write_config
 from training.data.label_sets import read_label_set
 from training.networks import HybridNet, build_network
 
@@ -90,7 +90,7 @@ class RunFolder:
         """The classes the network predicts."""
         return read_label_set(self.config.data.label_set)
 
-    def weights_file(self, which: str) -> Path:
+    def weights_file(self, which: Weights) -> Path:
         """The file of the best validation's weights ("best"), or the last checkpoint ("average" and "last")."""
         return self.path / ("best.safetensors" if which == "best" else "last.safetensors")
 
@@ -142,7 +142,7 @@ class RunFolder:
         """Write the weights of the best validation so far."""
         self._save_tensors("best", network.state_dict())
 
-    def _save_tensors(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    def _save_tensors(self, name: Weights, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
         plain = {key: value.contiguous() for key, value in tensors.items()}
         _replace(self.weights_file(name), lambda file: save_file(plain, file, metadata))
 

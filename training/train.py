@@ -73,9 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def stop(signum: int, frame: object) -> None:
             trainer.stopping = True
 
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
-        trainer.train()
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            trainer.train()
+        finally:  # training.make goes on
+            for number, handler in before.items():
+                signal.signal(number, handler)
     except ReportedElsewhere:
         return 1
     processes.leave()

@@ -151,9 +151,9 @@ def _expect_one_config(name: str, evaluations: Sequence[Evaluation]) -> None:
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """The dotted keys of all values that differ, but for the seed and what does not change a result."""
+    """The dotted keys of all values that differ, but for the seed and what does not change what is learnt."""
     left, right = (_flat(config.model_dump(mode="json")) for config in (one, other))
-    wanted = sorted({*left, *right} - {"seed", "data.workers"})
+    wanted = sorted({*left, *right} - {"seed", "data.workers", "engine.weights"})
     return [key for key in wanted if left.get(key) != right.get(key)]
 
 

@@ -12,10 +12,9 @@ taken from the evaluations, and a run that is not finished is an empty cell. --t
 without names none. Without --data only the page is written anew, from the evaluations in the folder.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -23,13 +22,12 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from training import train
 from training.command import add_device, new_parser, reports
 from training.compare import FIGURE, Settings, draw, evaluations, write_comparison
-from training.comparison import Row, differences, gains, row_name, rows_of
-from training.config import ConfigError, RunConfig, Weights, load_config
+from training.comparison import Row, gains, row_name, rows_of
+from training.config import ConfigError, Weights, load_config
 from training.evaluation import Evaluation
-from training.run_folder import RunFolder
+from training.planned_run import PlannedRun
 from training.tables import FORMULAS, about, all_tables
 from training.tiles import WHOLE, Grid
 
@@ -56,57 +54,7 @@ class ExperimentConfig(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of an experiment.
-
-    Attributes:
-        name: of its folder, VARIANT_SEED.
-        recipe: its config file.
-        changes: of the recipe, as for `training.train --set`.
-        config: what they make.
-    """
-
-    name: str
-    recipe: Path
-    changes: tuple[str, ...]
-    config: RunConfig
-
-    def train(self, folder: Path, data: Path, device: str) -> bool:
-        """Start it, or go on with it; False when it was stopped or failed before its last step."""
-        arguments = ["--data", str(data), "--run", str(folder), "--device", device]
-        if (folder / "last.safetensors").is_file():
-            arguments.append("--resume")
-        else:
-            arguments.append(str(self.recipe))
-            arguments += [word for change in self.changes for word in ("--set", change)]
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            return train.main(arguments) == 0 and self.finished(folder)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def finished(self, folder: Path) -> bool:
-        """Has it been trained to its last step?
-
-        Raises:
-            ConfigError: another run is in the folder; names what differs.
-        """
-        if not (folder / "config.yaml").is_file():
-            return False
-        run = RunFolder.open(folder)
-        self.expect(run.config, folder)
-        return any(record["step"] == self.config.optimiser.steps for record in run.metrics())
-
-    def expect(self, config: RunConfig, where: Path) -> None:
-        """ConfigError names what differs where `config` is not this run's."""
-        other = differences(config, self.config)
-        if other or config.seed != self.config.seed:
-            raise ConfigError(f"{where} is another run than {self.name}: {', '.join(other) or 'seed'} differ")
-
-
-def read_experiment(folder: Path) -> tuple[ExperimentConfig, list[Run]]:
+def read_experiment(folder: Path) -> tuple[ExperimentConfig, list[PlannedRun]]:
     """experiment.yaml, and the runs that it describes.
 
     Raises:
@@ -122,11 +70,11 @@ def read_experiment(folder: Path) -> tuple[ExperimentConfig, list[Run]]:
     for seed in experiment.seeds:
         for variant, changes in experiment.variants.items():
             every = (f"seed={seed}", *experiment.changes, *changes)
-            runs.append(Run(f"{variant}_{seed}", recipe, every, load_config(recipe, every)))
+            runs.append(PlannedRun(f"{variant}_{seed}", recipe, every, load_config(recipe, every)))
     return experiment, runs
 
 
-def results(runs: Sequence[Run], done: Sequence[Path], settings: Settings) -> list[Row]:
+def results(runs: Sequence[PlannedRun], done: Sequence[Path], settings: Settings) -> list[Row]:
     """A row for each variant: the runs in the folders `done`, and those whose evaluations were kept from earlier."""
     folders = {path.name: path for path in done}
     paths = [folders.get(run.name, settings.kept / f"{run.name}.json") for run in runs]
@@ -140,7 +88,7 @@ def results(runs: Sequence[Run], done: Sequence[Path], settings: Settings) -> li
     return [replace(row, config=configs[row.name]) for row in rows_of(every)]
 
 
-def write_page(template: Path, experiment: ExperimentConfig, runs: Sequence[Run], rows: Sequence[Row]) -> str:
+def write_page(template: Path, experiment: ExperimentConfig, runs: Sequence[PlannedRun], rows: Sequence[Row]) -> str:
     """The page in Markdown.
 
     `template` is given `experiment`, `runs`, `rows`, `row` and `gains` (by name), `tables` (by heading), `about`,

@@ -14,15 +14,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import train
 from training.command import add_device, new_parser, reports
-from training.config import ConfigError, RunConfig, load_config
+from training.config import RunConfig, load_config
 from training.evaluate import scored
 from training.export import export
 from training.imagenet import write_imagenet
 from training.model_card import read_prose
 from training.networks.weights import imagenet_file
 from training.parity import ParityError
+from training.planned_run import PlannedRun
 from training.quantize import LossError, quantize_engine
 from training.run_folder import RunFolder
 
@@ -38,28 +38,6 @@ def fetch_weights(config: RunConfig, data: Path) -> None:
         return
     if weights == Path("weights") / imagenet_file(features):
         print(f"wrote {write_imagenet(features, data)}")
-
-
-def steps_done(run: Path) -> int:
-    """Steps up to the run's last checkpoint; 0 without one."""
-    folder = RunFolder.open(run) if (run / "config.yaml").is_file() else None
-    return folder.load_state()["step"] if folder and folder.weights_file("last").exists() else 0
-
-
-def train_to_the_end(recipe: Path, changes: Sequence[str], run: Path, data: Path, device: str) -> bool:
-    """Start the run, or go on with it; whether its last step is done.
-
-    Raises:
-        ConfigError: another recipe's run is in the folder.
-    """
-    config, done = load_config(recipe, changes), steps_done(run)
-    if done and RunFolder.open(run).config != config:
-        raise ConfigError(f"{run} holds a run of another recipe, see its config.yaml: name another folder with --run")
-    if done < config.optimiser.steps:
-        start = ["--resume"] if done else [str(recipe), *(word for change in changes for word in ("--set", change))]
-        if train.main([*start, "--data", str(data), "--run", str(run), "--device", device]) != 0:
-            return False
-    return steps_done(run) == config.optimiser.steps
 
 
 @reports(ParityError, LossError)
@@ -78,14 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_device(parser)
     options = parser.parse_args(arguments)
     config = load_config(options.recipe, options.changes)
-    run = options.run or Path("runs") / config.engine.name
+    run = PlannedRun(config.engine.name, options.recipe, tuple(options.changes), config)
+    folder = options.run or Path("runs") / config.engine.name
     claims = scored(config, config.claims)
     if config.network.upsampling and config.network.refining_depth:
         read_prose(config)  # before hours are spent on training
     fetch_weights(config, options.data)
-    if not train_to_the_end(options.recipe, options.changes, run, options.data, options.device):
+    if not run.finished(folder) and not run.train(folder, options.data, options.device):
+        print("not finished: the same command goes on", file=sys.stderr)
         return 1
-    target = export(RunFolder.open(run), options.data, options.output)
+    target = export(RunFolder.open(folder), options.data, options.output)
     print(f"wrote {target}")
     if claims.labels and claims.depth:  # else nothing could tell what 8 bits cost
         manifest = quantize_engine(str(target), config, options.data, options.output)

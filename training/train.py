@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             trainer.train()
-        finally:  # training.make goes on
+        finally:  # the caller may have more to do
             for number, handler in before.items():
                 signal.signal(number, handler)
     except ReportedElsewhere:

@@ -35,6 +35,7 @@ class NetworkConfig(_Model):
     # Of timm features: how likely, in training, a residual block is left out; the deepest this, those before it less.
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     refining_depth: Literal["light", "depthnet", "layers"] | None = "light"
+    depth_context: bool = False  # of refining_depth: light; the mean of the coarsest shared map takes part everywhere
     upsampling: Literal["light", "deeplab_aspp", "skip", "segnet"] | None = "light"
     width: Annotated[float, Field(gt=0)] = 1.0  # scales the channels of published blocks, for small machines
     weights: Path | None = None  # ImageNet weights of the features (safetensors or .pth), relative to the data folder
@@ -54,6 +55,8 @@ class NetworkConfig(_Model):
             raise ValueError(
                 "global_depth is refined by nothing: set it to null, or refining_depth to light or depthnet"
             )
+        if self.depth_context and self.refining_depth != "light":
+            raise ValueError("depth_context is of refining_depth: light: leave it out")
         if self.weights is not None and self.features is None:
             raise ValueError("weights are of the features, which are null: leave weights out")
         return self

@@ -9,6 +9,7 @@ from training.networks import EngineGraph, _timm, build_network
 from training.networks.depthwise import depthwise_in_float32
 from training.networks.features import TimmFeatures, make_padding_static
 from training.networks.hybridnet import Normalise
+from training.networks.refining_depth import SharedFeaturesRefinement
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,22 @@ def test_refinement_starts_as_the_global_depth(network: torch.nn.Module) -> None
     output = network(torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8))
     coarse = torch.nn.functional.interpolate(output.global_depth, scale_factor=4.0, mode="bilinear")
     torch.testing.assert_close(output.depth, coarse)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("context", [False, True])
+def test_with_context_depth_depends_on_all_that_is_seen(context: bool) -> None:
+    torch.manual_seed(0)
+    strides = (4, 8, 16, 32)
+    refinement = SharedFeaturesRefinement((8, 8, 8, 8), strides, None, context=context).eval()
+    torch.nn.init.normal_(refinement.predict.weight)
+    image = torch.randn(1, 3, 512, 512)
+    maps = [torch.randn(1, 8, 512 // stride, 512 // stride) for stride in strides]
+    before = refinement(image, None, maps)
+    maps[3][..., 0, 0] += 100.0  # of the upper left
+    after = refinement(image, None, maps)
+    assert not torch.equal(before[..., 0, 0], after[..., 0, 0])
+    assert torch.equal(before[..., -1, -1], after[..., -1, -1]) != context
 
 
 @torch.no_grad()

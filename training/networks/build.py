@@ -109,7 +109,7 @@ def _refining_depth(
         decoder = _skip_decoder(features, config.depth_layers)
         return DepthLayers(decoder, config.depth_layers, config.depth_layers_range)
     _need_finest_at_4(features, "refining_depth: light")
-    return SharedFeaturesRefinement(features.channels, features.strides, global_stride)
+    return SharedFeaturesRefinement(features.channels, features.strides, global_stride, context=config.depth_context)
 
 
 def _upsampling(config: NetworkConfig, features: Features, classes: int) -> nn.Module | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.networks.layers import bias_of, conv_bn, conv_relu, separable_conv, upsample, upsample_to
+from training.networks.layers import GlobalContext, bias_of, conv_bn, conv_relu, separable_conv, upsample, upsample_to
 
 
 class SharedFeaturesRefinement(nn.Module):
@@ -31,8 +31,12 @@ class SharedFeaturesRefinement(nn.Module):
         global_stride: int | None,
         width: int = 64,
         image_width: int = 32,
+        context: bool = False,
     ) -> None:
-        """`channels` and `strides` of the four shared maps, the finest at 4; `global_stride` None: no global depth."""
+        """`channels` and `strides` of the four shared maps, the finest at 4; `global_stride` None: no global depth.
+
+        With `context` the mean of the coarsest shared map, which knows what is seen, takes part everywhere.
+        """
         super().__init__()
         at4, at8, at16, at32 = channels
         self.factors = tuple(coarse // fine for fine, coarse in zip(strides, strides[1:], strict=False))
@@ -41,6 +45,7 @@ class SharedFeaturesRefinement(nn.Module):
             conv_bn(3, image_width // 2, 3, stride=2), conv_bn(image_width // 2, image_width, 3, stride=2)
         )
         self.lateral32 = conv_bn(at32, width)
+        self.context = GlobalContext(at32, width) if context else None
         self.lateral16 = conv_bn(at16, width)
         self.lateral8 = conv_bn(at8, width)
         self.lateral4 = conv_bn(at4, width)
@@ -60,7 +65,10 @@ class SharedFeaturesRefinement(nn.Module):
         """-> depth, in the network's code, [N, 1, H / 4, W / 4]."""
         at4, at8, at16, at32 = features[:4]
         to4, to8, to16 = self.factors
-        x = self.smooth16(self.lateral16(at16) + upsample(self.lateral32(at32), to16))
+        x = self.lateral32(at32)
+        if self.context is not None:
+            x = x + self.context(at32)
+        x = self.smooth16(self.lateral16(at16) + upsample(x, to16))
         x = self.smooth8(self.lateral8(at8) + upsample(x, to8))
         x = self.lateral4(at4) + upsample(x, to4)
         if global_depth is None or self.global_factor is None:

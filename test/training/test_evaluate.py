@@ -161,7 +161,7 @@ def test_depth_is_scored_to_the_configs_cap_to_80_m_and_of_any_distance(data: Pa
 
 def test_the_command_writes_figures_tables_and_a_panel(data: Path, run: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "results" / "chance.json"
-    words = [run.path, "--data", data, "--device", "cpu", "--tiles", "--output", output]
+    words = [run.path, "--data", data, "--device", "cpu", "--weights", "best", "--tiles", "--output", output]
     assert evaluate.main([str(word) for word in words]) == 0
     evaluation = Evaluation.load(output)
     assert evaluation.name == "chance_1" and evaluation.run.config == run.config and evaluation.run.step == 4

@@ -65,10 +65,11 @@ class SharedFeaturesRefinement(nn.Module):
         """-> depth, in the network's code, [N, 1, H / 4, W / 4]."""
         at4, at8, at16, at32 = features[:4]
         to4, to8, to16 = self.factors
-        x = self.lateral32(at32)
+        # In this order, in which an engine's weights are told apart (engine_weights.py).
+        fine, coarsest = self.lateral16(at16), self.lateral32(at32)
         if self.context is not None:
-            x = x + self.context(at32)
-        x = self.smooth16(self.lateral16(at16) + upsample(x, to16))
+            coarsest = coarsest + self.context(at32)
+        x = self.smooth16(fine + upsample(coarsest, to16))
         x = self.smooth8(self.lateral8(at8) + upsample(x, to8))
         x = self.lateral4(at4) + upsample(x, to4)
         if global_depth is None or self.global_factor is None:

@@ -62,7 +62,9 @@ def test_ctrl_c_and_the_same_command_again(data: Path, tmp_path: Path) -> None:
     assert 0 < stopped_at < 60
     assert not (tmp_path / "engines").exists()
 
+    handler = signal.getsignal(signal.SIGINT)
     assert make.main(words(recipe, data, tmp_path)) == 0
+    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C ends what comes after training, too"
     assert [each["step"] for each in RunFolder.open(tmp_path / "run").environment()["resumed"]] == [stopped_at]
     (engine,) = (tmp_path / "engines").glob("*.onnx")
     first = engine.read_bytes()
@@ -73,8 +75,6 @@ def test_ctrl_c_and_the_same_command_again(data: Path, tmp_path: Path) -> None:
     assert make.main(words(recipe, data, tmp_path)) == 0
     assert weights.stat().st_mtime_ns == before, "a run that is done is not trained again"
     assert engine.read_bytes() == first
-
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C ends the export, too"
 
 
 def test_a_run_of_another_recipe_is_not_taken(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def test_a_recipe_becomes_an_engine_and_one_in_8_bits(
             pass
 
 
-def test_ctrl_c_and_the_same_command_again(data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_and_the_same_command_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = labels_only_truth(small_config(tmp_path / "small.yaml", steps=60))
     process = start(sys.executable, "-m", "training.make", *words(recipe, data, tmp_path))
     wait_until((tmp_path / "run" / "last.safetensors").exists, process)
@@ -63,7 +63,7 @@ def test_ctrl_c_and_the_same_command_again(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "engines").exists()
 
     handler = signal.getsignal(signal.SIGINT)
-    assert make.main(words(recipe, data, tmp_path)) == 0
+    assert make.main(words(recipe, data, tmp_path)) == 0, capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C ends what comes after training, too"
     assert [each["step"] for each in RunFolder.open(tmp_path / "run").environment()["resumed"]] == [stopped_at]
     (engine,) = (tmp_path / "engines").glob("*.onnx")

@@ -136,7 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in runs if options.runs is not None else ():
         folder, wanted = options.runs / run.name, options.train is None or run.name in options.train
         if not run.finished(folder) and wanted and not run.train(folder, options.data, options.device):
-            print(f"{run.name} is not finished: the same command goes on with it", file=sys.stderr)
             return 1
         if run.finished(folder):
             done.append(folder)

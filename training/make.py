@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         read_prose(config)  # before hours are spent on training
     fetch_weights(config, options.data)
     if not run.finished(folder) and not run.train(folder, options.data, options.device):
-        print("not finished: the same command goes on", file=sys.stderr)
         return 1
     target = export(RunFolder.open(folder), options.data, options.output)
     print(f"wrote {target}")

@@ -1,5 +1,6 @@
 """A run from its description to its last step, started or gone on with as its folder stands."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,19 @@ class PlannedRun:
     config: RunConfig
 
     def train(self, folder: Path, data: Path, device: str) -> bool:
-        """Start it, or go on with it; False when it was stopped or failed before its last step."""
+        """Start it, or go on with it; False, and said so, when it was stopped or failed before its last step."""
         arguments = ["--data", str(data), "--run", str(folder), "--device", device]
         if (folder / "last.safetensors").is_file():
             arguments.append("--resume")
         else:
             arguments.append(str(self.recipe))
             arguments += [word for change in self.changes for word in ("--set", change)]
-        return train.main(arguments) == 0 and self.finished(folder)
+        if train.main(arguments) != 0:
+            return False
+        if not self.finished(folder):
+            print(f"{self.name} is not finished: the same command goes on with it", file=sys.stderr)
+            return False
+        return True
 
     def finished(self, folder: Path) -> bool:
         """Has it been trained to its last step?

@@ -62,9 +62,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_config(path: Path, **optimiser: object) -> Path:
-    """The shipped driving recipe on the drawn data: small crops, few steps, no pretrained weights."""
+    """The shipped driving recipe with a global branch, on the drawn data: small, few steps, no pretrained weights."""
     values = yaml.safe_load((CONFIGS / "driving.yaml").read_text())
-    values["network"]["weights"] = None
+    values["network"] |= {"weights": None, "global_depth": values["network"]["features"]}
     source = {"kind": "road_scenes", "licence": "none", "origin": "drawn", "use": "test"}
     values["data"] |= {"crop": [64, 96], "workers": 0}
     values["data"]["sources"] = [

@@ -158,7 +158,8 @@ def test_the_card_says_what_the_engine_was_made_of(
 ) -> None:
     config = small_config(tmp_path / "small.yaml", steps=1)
     train_on([config, "--data", data, "--run", tmp_path / "run", "--device", "cpu",
-              "--init", SHIPPED, "--init-blocks", "upsampling", "global_depth", "--set", "licence=mine"])  # fmt: skip
+              "--init", SHIPPED, "--init-blocks", "upsampling", "refining_depth",
+              "--set", "licence=mine", "network.global_depth=null"])  # fmt: skip
     assert "note: the features start from chance" in capsys.readouterr().out
     path = export.export(RunFolder.open(tmp_path / "run"), data, tmp_path / "engines")
     manifest, shipped = load_manifest(path.with_suffix(".json")), load_manifest(SHIPPED.with_suffix(".json"))
@@ -168,7 +169,7 @@ def test_the_card_says_what_the_engine_was_made_of(
     assert uses["camvid/train"].endswith("; of hybridnet_driving, which it started from")
     assert {source.name for source in shipped.training.data} <= set(uses)
     card = path.with_suffix(".md").read_text()
-    assert f"SHA-256 {shipped.onnx_sha256[:12]}… (upsampling, global_depth)" in " ".join(card.split())
+    assert f"SHA-256 {shipped.onnx_sha256[:12]}… (upsampling, refining_depth)" in " ".join(card.split())
 
 
 def test_what_does_not_fit_is_named(

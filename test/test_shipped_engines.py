@@ -63,7 +63,7 @@ def test_depth_is_metric_on_a_drive_it_never_saw(driving: Engine, frames: list[F
     figures = metrics.pooled()
     assert figures["pixels"] > 50_000 and figures["missing"] == 0
     # A hard scene: a jam in front of a bridge, of which training had none. What is near must be right in metres.
-    assert figures["abs_rel"] < 0.33
+    assert figures["abs_rel"] < 0.30
     assert np.median(np.concatenate(ratios)) == pytest.approx(1, abs=0.15)
 
 

@@ -11,11 +11,6 @@ from hybridnet_ros.engine import load_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-OF_THE_SAME_LAYERS = {
-    "0b56d65af92807ccc6d9fa8d9aad21070111b7d734b1440a13a9f66f08f96cfe",  # hybridnet_driving_int8
-}
-"""Earlier files that differ from the shipped ones by weights or the scales of 8 bits alone: they take the same time."""
-
 
 def test_the_table_in_readme_is_the_one_of_the_kept_measurements() -> None:
     text = (ROOT / "README.md").read_text()
@@ -29,4 +24,4 @@ def test_what_was_measured_are_the_engines_that_are_shipped() -> None:
     for path in (ROOT / "engines" / "measured").glob("*.json"):
         report = json.loads(path.read_text())
         if report.get("benchmark") == "engine":
-            assert set(report["onnx_sha256"].values()) <= shipped | OF_THE_SAME_LAYERS, path
+            assert set(report["onnx_sha256"].values()) <= shipped, path

@@ -159,7 +159,7 @@ def test_the_card_says_what_the_engine_was_made_of(
     config = small_config(tmp_path / "small.yaml", steps=1)
     train_on([config, "--data", data, "--run", tmp_path / "run", "--device", "cpu",
               "--init", SHIPPED, "--init-blocks", "upsampling", "refining_depth",
-              "--set", "licence=mine", "network.global_depth=null"])  # fmt: skip
+              "--set", "licence=mine", "--set", "network.global_depth=null"])  # fmt: skip
     assert "note: the features start from chance" in capsys.readouterr().out
     path = export.export(RunFolder.open(tmp_path / "run"), data, tmp_path / "engines")
     manifest, shipped = load_manifest(path.with_suffix(".json")), load_manifest(SHIPPED.with_suffix(".json"))

@@ -79,13 +79,14 @@ def test_depth_is_canonical_whatever_the_scale(transform: TrainingTransform) -> 
     stripes = (np.arange(width) // (period // 2) % 2 * 255).astype(np.uint8)
     image = np.repeat(np.broadcast_to(stripes[:, np.newaxis], (height, width, 1)), 3, axis=2)
     sample = Sample("wall", np.ascontiguousarray(image), 100.0, depth=np.full((height, width), 10, np.float32))
+    smallest, largest = transform.data.scale
     for seed in range(10):
         result = transform(sample, np.random.default_rng(seed))
         depth = result["depth"][np.isfinite(result["depth"])]
         assert depth.size and np.ptp(depth) == 0
         scale = 10 * transform.engine.fx / (depth[0] * sample.fx)
         base = math.sqrt(transform.engine.pixels / (height * width))
-        assert 0.6 * base <= scale <= 1.7 * base
+        assert smallest * base <= scale <= largest * base
         row = result["image"][np.flatnonzero(np.isfinite(result["depth"]).any(axis=1))[0] * 2 + 2, :, 0].astype(int)
         edges = np.flatnonzero((row[1:] > 190) & (row[:-1] <= 190))
         if len(edges) > 3:

@@ -53,7 +53,7 @@ def in_8_bits(model: ModelProto) -> Iterator[tuple[NodeProto, bool]]:
 def test_all_but_the_first_and_the_last_convolutions_are_in_8_bits(quantized: tuple[bool, ModelProto]) -> None:
     _, model = quantized
     in_float = {node.name for node, eight_bits in in_8_bits(model) if not eight_bits}
-    assert sum(eight_bits for _, eight_bits in in_8_bits(model)) > 100
+    assert sum(eight_bits for _, eight_bits in in_8_bits(model)) > 70
     assert all("stem" in name or "predict" in name or "classify" in name or "image.0" in name for name in in_float)
     assert any("refining_depth/predict" in name for name in in_float)
     assert any("classify" in name for name in in_float)
@@ -112,12 +112,15 @@ def test_what_few_of_the_images_have_is_not_cut_off(
 ) -> None:
     walls = [np.full_like(images[0], gray) for gray in range(40, 200, 20)]  # where nothing is far away
     network = load_onnx((ROOT / "engines" / "hybridnet_driving.onnx").read_bytes())
-    session = OnnxSession(
-        quantize(network, [images[0], *walls], symmetric).SerializeToString(), tmp_path, "onnx_cpu", 2
-    )
-    with open_engine("driving", "onnx_cpu") as reference, Engine(reference.manifest, session) as candidate:
-        expected, found = reference.predict(images[0]).depth, candidate.predict(images[0]).depth
-    assert np.mean(np.abs(found - expected) / expected) < 0.035
+
+    def error(seen: list[NDArray[np.uint8]]) -> float:
+        session = OnnxSession(quantize(network, seen, symmetric).SerializeToString(), tmp_path, "onnx_cpu", 2)
+        with open_engine("driving", "onnx_cpu") as reference, Engine(reference.manifest, session) as candidate:
+            expected, found = reference.predict(images[0]).depth, candidate.predict(images[0]).depth
+        return float(np.mean(np.abs(found - expected) / expected))
+
+    # With the mean of the images' extremes in place of the whole range it is 1.6 and 2.2 times as large.
+    assert error([images[0], *walls]) < 1.25 * error(images[:1])
 
 
 def test_without_images_there_are_no_scales() -> None:

@@ -83,7 +83,7 @@ def test_image_and_depth_stay_in_float32(driving: ModelProto) -> None:
     made_by = {name: node for node in half.graph.node for name in node.output}
     convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
     in_float32 = [node.name for node in convolutions if types[node.output[0]] == TensorProto.FLOAT]
-    last = ("global_depth/predict", "refining_depth/predict", "upsampling/classify")
+    last = ("refining_depth/predict", "upsampling/classify")
     assert sorted(in_float32) == [f"/network/{name}/Conv" for name in last]
     assert all(types[node.output[0]] == TensorProto.FLOAT16 for node in convolutions if node.name not in in_float32)
     for operator in ("Exp", "Sub", "Mul", "ReduceSum", "ArgMax", "Round"):

@@ -85,7 +85,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(root: Path) -> N
 
 
 def test_all_processes_start_from_the_same_engine(data: Path, tmp_path: Path) -> None:
-    started = ["--init", ENGINE, "--set", "optimiser.learn=[upsampling]"]
+    started = ["--init", ENGINE, "--set", "optimiser.learn=[upsampling]", "--set", "network.global_depth=null"]
     for name, processes, batch in (("one", 1, 4), ("two", 2, 2)):
         config = small_config(tmp_path / f"{name}.yaml", steps=2, batch=batch)
         process = start_training(config, data, tmp_path / name, *started, processes=processes)

@@ -34,15 +34,17 @@ class NetworkConfig(_Model):
     global_depth: str | None = "tf_efficientnet_lite0"
     # Of timm features: how likely, in training, a residual block is left out; the deepest this, those before it less.
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    refining_depth: Literal["light", "depthnet", "layers"] | None = "light"
-    depth_context: bool = False  # of refining_depth: light; the mean of the coarsest shared map takes part everywhere
+    # light_layers is light, whose depth is the mean of layers, each weighted by how likely it is.
+    refining_depth: Literal["light", "light_layers", "depthnet", "layers"] | None = "light"
+    # Of refining_depth: light and light_layers: the mean of the coarsest shared map takes part everywhere.
+    depth_context: bool = False
     upsampling: Literal["light", "deeplab_aspp", "skip", "segnet"] | None = "light"
     width: Annotated[float, Field(gt=0)] = 1.0  # scales the channels of published blocks, for small machines
     weights: Path | None = None  # ImageNet weights of the features (safetensors or .pth), relative to the data folder
     depth: Literal["log", "linear"] = "log"  # what the depth blocks predict: log of metres, or metres / depth_scale
     depth_scale: Annotated[float, Field(gt=0)] = 80.0  # metres: the paper's Z_max
     initial_depth: Annotated[float, Field(gt=0)] = 20.0  # metres, where the depth blocks start
-    depth_layers: Annotated[int, Field(ge=2)] = 19  # of refining_depth: layers
+    depth_layers: Annotated[int, Field(ge=2)] = 19  # of refining_depth: layers and light_layers
     depth_layers_range: tuple[float, float] = (1.0, 100.0)  # metres, their least and greatest
 
     @model_validator(mode="after")
@@ -51,12 +53,12 @@ class NetworkConfig(_Model):
             raise ValueError("it predicts nothing: give refining_depth, upsampling or both")
         if self.features is None and self.upsampling is not None:
             raise ValueError("upsampling needs features: name some, or set upsampling to null")
-        if self.global_depth is not None and self.refining_depth in (None, "layers"):
+        if self.global_depth is not None and self.refining_depth in (None, "layers", "light_layers"):
             raise ValueError(
                 "global_depth is refined by nothing: set it to null, or refining_depth to light or depthnet"
             )
-        if self.depth_context and self.refining_depth != "light":
-            raise ValueError("depth_context is of refining_depth: light: leave it out")
+        if self.depth_context and self.refining_depth not in ("light", "light_layers"):
+            raise ValueError("depth_context is of refining_depth: light or light_layers: leave it out")
         if self.weights is not None and self.features is None:
             raise ValueError("weights are of the features, which are null: leave weights out")
         return self

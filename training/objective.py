@@ -106,7 +106,7 @@ class WeightedObjective(Objective):
                 coarse = self.code.to_log(at_half(output.global_depth, depth))[:, 0]
                 parts["global_depth"] = self._depth_loss(coarse, truth, valid, whole)
                 depth_total = depth_total + config.global_depth * parts["global_depth"]
-            if output.layers is not None and self.layers is not None:
+            if output.layers is not None and self.layers is not None and config.depth_layers > 0:
                 layers = at_half(output.layers, depth)
                 parts["layers"] = layers_loss(layers, truth, valid, *self.layers, count=whole.grid[0])
                 depth_total = depth_total + config.depth_layers * parts["layers"]

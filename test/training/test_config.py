@@ -87,6 +87,7 @@ def test_a_variant_differs_by_what_is_set(tmp_path: Path) -> None:
         ("network.features=null", "upsampling needs features"),
         ("network={refining_depth: null}", "global_depth is refined by nothing"),
         ("network={refining_depth: depthnet, depth_context: true}", "depth_context is of refining_depth: light"),
+        ("network={refining_depth: light_layers}", "global_depth is refined by nothing"),
         ("optimiser.steps=100", "average_from: 4000 is not reached in 100 steps"),
         ("validation={}", "nothing that the network predicts is scored"),
     ],

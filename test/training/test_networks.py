@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -47,6 +48,35 @@ def test_with_context_depth_depends_on_all_that_is_seen(context: bool) -> None:
     after = refinement(image, None, maps)
     assert not torch.equal(before[..., 0, 0], after[..., 0, 0])
     assert torch.equal(before[..., -1, -1], after[..., -1, -1]) != context
+
+
+@torch.no_grad()
+def test_the_light_refinement_can_say_depth_in_layers() -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        refining_depth="light_layers",
+        global_depth=None,
+        depth_context=True,
+        depth_layers=12,
+        depth_layers_range=(0.5, 10.0),
+    )
+    network = build_network(config, 19, (64, 96)).eval()
+    image = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    output = network(image)
+    assert output.layers.shape == (2, 12, 16, 24)
+    # From nothing: all layers are as likely, which means the middle of the range.
+    torch.testing.assert_close(output.depth, torch.full((2, 1, 16, 24), math.log(0.5 * 10.0) / 2))
+    torch.nn.init.normal_(network.refining_depth.decoder.predict.weight, std=5.0)
+    output = network(image)
+    likely, centres = output.layers.softmax(dim=1).double(), np.log(np.geomspace(0.5, 10.0, 12))
+    expected = np.tensordot(likely.numpy(), centres, axes=(1, 0))
+    np.testing.assert_allclose(output.depth[:, 0], expected, rtol=1e-4, atol=1e-4)
+    for layer, metres in ((0, 0.5), (11, 10.0)):
+        predict = network.refining_depth.decoder.predict
+        predict.bias.zero_()
+        predict.bias[layer] = 1000.0
+        depth = EngineGraph(network, (0.3, 20.0))(image)[0]
+        torch.testing.assert_close(depth, torch.full((2, 64, 96), metres))
 
 
 @torch.no_grad()

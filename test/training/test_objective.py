@@ -260,6 +260,18 @@ def test_depth_layers_are_classes_of_log_depth() -> None:
     assert torch.exp(centres[[0, -1]]).tolist() == pytest.approx([1.0, 100.0], rel=1e-4)
 
 
+def test_layers_that_weigh_nothing_are_left_out() -> None:
+    config = NetworkConfig(refining_depth="light_layers", global_depth=None, depth_layers=7)
+    built = build_network(config, 5, (64, 96))
+    labels, depth = torch.randint(0, 5, (2, 32, 48), dtype=torch.uint8), torch.rand(2, 32, 48) * 50 + 1
+    output = built(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8))
+    with_layers = build_objective(WeightedLossConfig(depth_layers=0.5), built)(output, labels, depth)
+    without = build_objective(WeightedLossConfig(depth_layers=0), built)(output, labels, depth)
+    assert "layers" not in without
+    torch.testing.assert_close(with_layers["total"], without["total"] + 0.5 * with_layers["layers"])
+    assert with_layers["layers"].item() == pytest.approx(np.log(7), rel=1e-4)  # before anything is learnt
+
+
 def test_linear_depth_has_a_logarithm_everywhere() -> None:
     code = DepthCode("linear", SCALE)
     x = torch.linspace(-0.5, 1.5, 4001, dtype=torch.float64, requires_grad=True)

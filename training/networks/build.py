@@ -9,7 +9,7 @@ from torch import nn
 
 from training.config import ConfigError, NetworkConfig
 from training.networks.depth_code import DepthCode
-from training.networks.depth_layers import DepthLayers
+from training.networks.depth_layers import DepthLayers, RefinedDepthLayers
 from training.networks.features import Features, TimmFeatures
 from training.networks.global_depth import ConvolutionalGlobalDepth, DepthNetGlobalDepth
 from training.networks.googlenet import GoogLeNetFeatures
@@ -48,7 +48,8 @@ def build_network(config: NetworkConfig, classes: int, size: tuple[int, int], we
 
 
 def _build(config: NetworkConfig, classes: int, size: tuple[int, int], weights: Path | None) -> HybridNet:
-    code = DepthCode("log" if config.refining_depth == "layers" else config.depth, config.depth_scale)
+    in_layers = config.refining_depth in ("layers", "light_layers")
+    code = DepthCode("log" if in_layers else config.depth, config.depth_scale)
     features = _features(config)
     global_depth = _global_depth(config, size)
     if weights is not None and features is not None:
@@ -108,8 +109,12 @@ def _refining_depth(
     if config.refining_depth == "layers":
         decoder = _skip_decoder(features, config.depth_layers)
         return DepthLayers(decoder, config.depth_layers, config.depth_layers_range)
-    _need_finest_at_4(features, "refining_depth: light")
-    return SharedFeaturesRefinement(features.channels, features.strides, global_stride, context=config.depth_context)
+    _need_finest_at_4(features, f"refining_depth: {config.refining_depth}")
+    layers = config.depth_layers if config.refining_depth == "light_layers" else 1
+    refinement = SharedFeaturesRefinement(
+        features.channels, features.strides, global_stride, context=config.depth_context, outputs=layers
+    )
+    return refinement if layers == 1 else RefinedDepthLayers(refinement, layers, config.depth_layers_range)
 
 
 def _upsampling(config: NetworkConfig, features: Features, classes: int) -> nn.Module | None:

@@ -1,6 +1,7 @@
 """Depth as layers: each pixel's depth as one of a few classes (PLEDL's depth layering, Uhrig 2016)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,22 @@ class DepthLayers(nn.Module):
         self.nearest, self.spacing = nearest, (farthest - nearest) / (count - 1)
         self.register_buffer("centres", torch.linspace(nearest, farthest, count)[:, None, None], persistent=False)
 
-    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """-> log of metres [N, 1, H / stride, W / stride] and the layers' scores [N, count, H / stride, W / stride]."""
-        scores = self.decoder(features)
-        return (scores.softmax(dim=1) * self.centres).sum(dim=1, keepdim=True), scores
+        scores = self._scores(image, features)
+        return (scores.float().softmax(dim=1) * self.centres).sum(dim=1, keepdim=True), scores
+
+    def _scores(self, image: Tensor, features: Sequence[Tensor]) -> Tensor:
+        scores: Tensor = self.decoder(features)
+        return scores
+
+
+class RefinedDepthLayers(DepthLayers):
+    """The same of a refinement, which sees the image beside the shared features.
+
+    As in AdaBins (Bhat 2021), with centres that are the same for every image.
+    """
+
+    def _scores(self, image: Tensor, features: Sequence[Tensor]) -> Tensor:
+        scores: Tensor = self.decoder(image, None, features)
+        return scores

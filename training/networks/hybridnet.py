@@ -94,7 +94,7 @@ class HybridNet(nn.Module):
         if self.refining_depth is None:
             return NetworkOutput(None, scores, subpixels=self.subpixels)
         if isinstance(self.refining_depth, DepthLayers):
-            depth, layers = self.refining_depth(shared)
+            depth, layers = self.refining_depth(x, shared)
             return NetworkOutput(depth, scores, layers=layers, subpixels=self.subpixels)
         global_depth = self.global_depth(x) if self.global_depth is not None else None
         depth = self.refining_depth(x, global_depth, shared)

@@ -32,10 +32,12 @@ class SharedFeaturesRefinement(nn.Module):
         width: int = 64,
         image_width: int = 32,
         context: bool = False,
+        outputs: int = 1,
     ) -> None:
         """`channels` and `strides` of the four shared maps, the finest at 4; `global_stride` None: no global depth.
 
-        With `context` the mean of the coarsest shared map, which knows what is seen, takes part everywhere.
+        With `context` the mean of the coarsest shared map, which knows what is seen, takes part everywhere. `outputs`:
+        maps that are predicted, more than one where layers of depth are scored.
         """
         super().__init__()
         at4, at8, at16, at32 = channels
@@ -56,13 +58,13 @@ class SharedFeaturesRefinement(nn.Module):
             separable_conv(width, width, kernel=5),
             separable_conv(width, width, kernel=5),
         )
-        self.predict = nn.Conv2d(width, 1, 1)
+        self.predict = nn.Conv2d(width, outputs, 1)
         # The network starts as its global branch, or at the configured depth; the refinement grows from nothing.
         nn.init.zeros_(self.predict.weight)
         nn.init.zeros_(bias_of(self.predict))
 
     def forward(self, image: Tensor, global_depth: Tensor | None, features: Sequence[Tensor]) -> Tensor:
-        """-> depth, in the network's code, [N, 1, H / 4, W / 4]."""
+        """-> depth, in the network's code, or what is predicted in its place, [N, outputs, H / 4, W / 4]."""
         at4, at8, at16, at32 = features[:4]
         to4, to8, to16 = self.factors
         # In this order, in which an engine's weights are told apart (engine_weights.py).

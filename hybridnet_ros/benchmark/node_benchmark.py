@@ -33,6 +33,7 @@ class Options:
     """What to measure; see `hybridnet benchmark node --help`."""
 
     engine: str
+    runtime: str
     threads: int | None
     size: tuple[int, int]
     jpeg: bool
@@ -47,9 +48,9 @@ class Options:
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Options:
         """From the command line."""
-        return cls(arguments.engine, arguments.threads, arguments.size, arguments.jpeg, arguments.reliable,
-                   arguments.rates, arguments.seconds, not arguments.no_search, arguments.overload, arguments.compare,
-                   not arguments.no_profile)  # fmt: skip
+        return cls(arguments.engine, arguments.runtime, arguments.threads, arguments.size, arguments.jpeg,
+                   arguments.reliable, arguments.rates, arguments.seconds, not arguments.no_search,
+                   arguments.overload, arguments.compare, not arguments.no_profile)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,13 @@ def run(options: Options, logs: Path, progress: Progress) -> Report:
     """
     threads = options.threads
     # Here too, so that what is wrong with an engine is said at once.
-    with open_engine(options.engine, threads=threads) as engine:
+    with open_engine(options.engine, options.runtime, threads) as engine:
         description = engine.description
     isolate_ros(None)
     load_average = round(os.getloadavg()[0], 2)
     profile = shipped_profile() if options.profile else None
     ours = Setup("hybridnet", options.engine, *options.size, options.jpeg, options.reliable, profile,
-                 ("-p", f"threads:={threads or 0}"))  # fmt: skip
+                 ("-p", f"runtime:={options.runtime}", "-p", f"threads:={threads or 0}"))  # fmt: skip
     runs: list[NodeRun] = []
     highest: list[Highest] = []
     overloads: list[Overload | None] = []
@@ -223,8 +224,8 @@ def transport(profile: Path | None) -> dict[str, Any]:
 def software() -> dict[str, str]:
     """Versions of what takes part; ROS packages that pip did not install have none here."""
     versions = {"ros": os.environ.get("ROS_DISTRO", "")}
-    for name in ("hybridnet_ros", "numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "ros-jazzy-rclpy",
-                 "ros-jazzy-rmw-fastrtps-cpp"):  # fmt: skip
+    for name in ("hybridnet_ros", "numpy", "opencv-python", "opencv-python-headless", "onnxruntime", "openvino",
+                 "ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp"):  # fmt: skip
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

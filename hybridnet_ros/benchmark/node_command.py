@@ -25,6 +25,7 @@ examples:
   hybridnet benchmark node                                       the node itself, 1280x720 rgb8 at 10, 30 and 60 Hz
   hybridnet benchmark node --compare                             beside a node that is written the usual way
   hybridnet benchmark node --engine driving --jpeg --overload 5  with a network, and five times what it can serve
+  hybridnet benchmark node --engine driving --runtime openvino   with what it would not choose by itself
   hybridnet benchmark node --output engines/measured/node.json   to keep
 """
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("--engine", default="stand-in", help="stand-in, name of a shipped engine, or path (stand-in)")
+    parser.add_argument("--runtime", default="auto", help="what runs the engine, see `hybridnet info` (auto)")
     parser.add_argument("--threads", type=positive(int), help="CPU threads of the engine (all cores)")
     parser.add_argument("--size", type=size, default=(1280, 720), help="of the images, WIDTHxHEIGHT in px (1280x720)")
     parser.add_argument("--jpeg", action="store_true", help="compressed images; else raw rgb8")

@@ -29,12 +29,13 @@ _MIN_DEPTH, _MAX_DEPTH = 0.1, 80.0  # the defaults of our node, metres
 
 
 class PlainNode(Node):
-    """Node `hybridnet` with parameters `engine`, `threads` and `compressed`, and our node's five main outputs."""
+    """Node `hybridnet`: our parameters `engine`, `runtime`, `threads`, and `compressed`; our five main outputs."""
 
     def __init__(self) -> None:
         super().__init__("hybridnet")
-        engine, threads = self.declare_parameter("engine", "driving").value, self.declare_parameter("threads", 0).value
-        self.engine = open_engine(engine, threads=threads or None)
+        defaults = {"engine": "driving", "runtime": "auto", "threads": 0}
+        engine, runtime, threads = (self.declare_parameter(name, value).value for name, value in defaults.items())
+        self.engine = open_engine(engine, runtime, threads or None)
         self.camera_info: CameraInfo | None = None
         self.depth_pub = self.create_publisher(Image, "~/depth/image", _QUEUE)
         self.depth_info_pub = self.create_publisher(CameraInfo, "~/depth/camera_info", _QUEUE)

@@ -56,7 +56,7 @@ def test_the_report_says_what_was_measured_on_what(measured: Any) -> None:
     report, printed = measured
     assert (report["benchmark"], report["format_version"]) == ("node", 1)
     assert report["options"]["size"] == [320, 240]
-    assert "stand_in" in report["engine"]
+    assert "stand_in" in report["engine"] and report["options"]["runtime"] == "auto"
     assert "cores" in report["machine"]
     assert report["software"]["numpy"]
     assert report["transport"]["profile"].startswith("fastdds")
@@ -98,6 +98,9 @@ def test_an_engine_that_does_not_exist_is_said_before_anything_is_started() -> N
     done = benchmark("node", "--engine", "nowhere.onnx")
     assert done.returncode == 1
     assert "nowhere.onnx" in done.stderr
+    done = benchmark("node", "--engine", "driving", "--runtime", "abacus")
+    assert done.returncode == 1
+    assert "abacus" in done.stderr and "onnx_cpu" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("--size", "720p"), ("--rates", "fast"), ("--rates", "0")])

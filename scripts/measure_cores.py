@@ -5,22 +5,28 @@
 
 In a virtual machine the host may move its cores between places that share a cache and places that do not. The threads
 of a network hand each layer to each other, so that they wait longer where the way is longer, while cores that work by
-themselves are as fast as ever. Needs a C compiler (`cc`) and two cores.
+themselves are as fast as ever. Needs a C compiler (`cc`) and two cores; of more,
+the first two are taken.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hybridnet_ros.engine import Engine, open_engine
+from hybridnet_ros.engine import Engine, EngineError, open_engine
 from hybridnet_ros.machine import machine
 from hybridnet_ros.messages import to_rgb
 from hybridnet_ros.offline.bag import open_bag
@@ -35,6 +41,7 @@ PING_PONG = r"""
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 enum { ROUNDS = 300000 };
 static _Alignas(128) atomic_int word;
@@ -48,19 +55,21 @@ static void say_and_wait(int said, int answer) {
   atomic_store_explicit(&word, said, memory_order_release);
   while (atomic_load_explicit(&word, memory_order_acquire) != answer) {}
 }
-static void *other(void *unused) {
-  bind_to(1);
+static void *other(void *core) {
+  bind_to(*(int *)core);
   for (int i = 0; i < ROUNDS; i++) {
     while (atomic_load_explicit(&word, memory_order_acquire) != 2 * i + 1) {}
     atomic_store_explicit(&word, 2 * i + 2, memory_order_release);
   }
-  return unused;
+  return 0;
 }
-int main(void) {
+int main(int count, char **words) {
+  if (count != 3) return 1;
+  int mine = atoi(words[1]), theirs = atoi(words[2]);
   struct timespec begun, done;
   pthread_t thread;
-  pthread_create(&thread, 0, other, 0);
-  bind_to(0);
+  pthread_create(&thread, 0, other, &theirs);
+  bind_to(mine);
   clock_gettime(CLOCK_MONOTONIC, &begun);
   for (int i = 0; i < ROUNDS; i++) say_and_wait(2 * i + 1, 2 * i + 2);
   clock_gettime(CLOCK_MONOTONIC, &done);
@@ -79,7 +88,15 @@ def main() -> None:
     parser.add_argument("--runtimes", default="onnx_cpu,openvino", help="comma-separated")
     parser.add_argument("--output", type=Path, default=ROOT / "engines" / "measured" / "cores.json")
     options = parser.parse_args()
-    engines = {runtime: open_engine(options.engine, runtime) for runtime in options.runtimes.split(",")}
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        sys.exit("there is one core here: between two of them is what is measured")
+    if shutil.which("cc") is None:
+        sys.exit("there is no C compiler `cc`: install one (Debian: build-essential)")
+    try:
+        engines = {runtime: open_engine(options.engine, runtime) for runtime in options.runtimes.split(",")}
+    except EngineError as error:
+        sys.exit(str(error))
     with open_bag(ROOT / "demo" / "kitti_sequence") as bag:
         image = to_rgb(next(iter(bag.messages(IMAGE))).message)[None]
     for engine in engines.values():
@@ -92,7 +109,7 @@ def main() -> None:
         while (now := time.perf_counter() - begun) < options.seconds:
             turn = {"second": round(now, 1)}
             turn |= {f"{runtime}_p50_ms": round(median_ms(engine, image), 1) for runtime, engine in engines.items()}
-            said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+            said = subprocess.run([program, *map(str, cores)], capture_output=True, text=True, check=True).stdout
             turn["between_cores_ns"] = float(said)
             turns.append(turn)
             print(", ".join(f"{name} {value}" for name, value in turn.items()), flush=True)
@@ -101,7 +118,7 @@ def main() -> None:
     print(options.output)
 
 
-def median_ms(engine: Engine, image: object) -> float:
+def median_ms(engine: Engine, image: NDArray[Any]) -> float:
     """Of the calls in TURN_S seconds."""
     times, end = [], time.perf_counter() + TURN_S
     while (begun := time.perf_counter()) < end:

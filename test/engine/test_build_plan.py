@@ -126,6 +126,15 @@ def test_the_driving_network_is_built(cache: Path, tmp_path: Path, precision: st
     assert again.cached and again.plan == built.plan
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_indoor_network_is_built(cache: Path, tmp_path: Path, precision: str) -> None:
+    """Its depth is the mean of layers, for which it has operators that the driving network lacks."""
+    shutil.copy(ROOT / "engines" / "hybridnet_indoor.jpg", tmp_path)
+    described = build_plan("indoor", precision, [(640, 480)], calibration=tmp_path).plan.manifest
+    assert [tensor.name for tensor in described.outputs] == ["depth", "labels", "confidence"]
+    assert described.key.profile.sizes == ((384, 288),)
+
+
 def test_each_precision_has_a_plan_of_its_own(cache: Path, tiny: str) -> None:
     plan = {precision: build_plan(tiny, precision, [CAMERA]).plan for precision in ("fp32", "fp16", "bf16")}
     assert len({each.path for each in plan.values()}) == 3
